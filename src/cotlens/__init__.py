@@ -1,0 +1,102 @@
+"""Find the feed-forward neurons that carry a language model's chain-of-thought arithmetic.
+
+Names are loaded when first used, so that ``import cotlens`` and the command line start fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cotlens.config import RunConfig, load_config
+    from cotlens.data.answers import extract_answer
+    from cotlens.data.problems import load_problems
+    from cotlens.data.variants import build_prompt
+    from cotlens.discover import top_neurons
+    from cotlens.errors import CotlensError
+    from cotlens.generate import generate
+    from cotlens.intervene import Noise, Scale, Zero, intervene
+    from cotlens.model import LanguageModel, load_model
+    from cotlens.pipeline import run_pipeline
+    from cotlens.project import project
+    from cotlens.store import Run, open_run
+    from cotlens.types import Completion, NeuronId, Projection, TopNeurons
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Completion",
+    "CotlensError",
+    "LanguageModel",
+    "NeuronId",
+    "Noise",
+    "Projection",
+    "Run",
+    "RunConfig",
+    "Scale",
+    "TopNeurons",
+    "Zero",
+    "build_prompt",
+    "extract_answer",
+    "generate",
+    "intervene",
+    "load_config",
+    "load_model",
+    "load_problems",
+    "open_run",
+    "project",
+    "run_pipeline",
+    "top_neurons",
+]
+
+_HOME = {
+    "Completion": "types",
+    "CotlensError": "errors",
+    "LanguageModel": "model",
+    "NeuronId": "types",
+    "Noise": "intervene",
+    "Projection": "types",
+    "Run": "store",
+    "RunConfig": "config",
+    "Scale": "intervene",
+    "TopNeurons": "types",
+    "Zero": "intervene",
+    "build_prompt": "data.variants",
+    "extract_answer": "data.answers",
+    "generate": "generate",
+    "intervene": "intervene",
+    "load_config": "config",
+    "load_model": "model",
+    "load_problems": "data.problems",
+    "open_run": "store",
+    "project": "project",
+    "run_pipeline": "pipeline",
+    "top_neurons": "discover",
+}
+
+
+class _Package(ModuleType):
+    """Keeps ``cotlens.generate`` and the like functions, although modules of the same name exist.
+
+    Importing a submodule binds it to its package's attribute; for a public name that binding is left out.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'cotlens' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"cotlens.{_HOME[name]}"), name)
+        setattr(self, name, value)
+        return value
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__})
+
+
+sys.modules[__name__].__class__ = _Package

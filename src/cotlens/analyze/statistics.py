@@ -1,0 +1,47 @@
+"""Intervals and tests, each with its source."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+__all__ = ["cluster_bootstrap", "permutation_p_value", "wilson"]
+
+
+def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Score interval for a proportion (Wilson, 1927); ``(nan, nan)`` without trials."""
+    if trials == 0:
+        return float("nan"), float("nan")
+    interval = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def cluster_bootstrap(
+    numerator: np.ndarray, denominator: np.ndarray, resamples: int, confidence: float, seed: int
+) -> tuple[float, float]:
+    """Percentile interval of ``sum(numerator) / sum(denominator)`` over resampled clusters (Efron, 1979).
+
+    Args:
+        numerator: one value per cluster; here a question's active neuron-steps.
+        denominator: one value per cluster; here its neuron-steps.
+        resamples: number of bootstrap samples.
+        confidence: level of the interval.
+        seed: of the resampling.
+    """
+    clusters = len(numerator)
+    if clusters == 0 or denominator.sum() == 0:
+        return float("nan"), float("nan")
+    drawn = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
+    tops, bottoms = drawn @ numerator, drawn @ denominator
+    ratios = tops[bottoms > 0] / bottoms[bottoms > 0]
+    low, high = np.quantile(ratios, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def permutation_p_value(observed: float, draws: np.ndarray) -> float:
+    """One-sided p-value that ``observed`` is as low as it is by chance: ``(1 + #{draws <= observed}) / (1 + n)``.
+
+    The added ones keep it from being zero (Phipson & Smyth, 2010); with ``n`` draws it can't fall below
+    ``1 / (1 + n)``. Without draws it is 1.
+    """
+    return float((1 + np.count_nonzero(draws <= observed + 1e-12)) / (1 + len(draws)))

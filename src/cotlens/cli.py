@@ -1,0 +1,319 @@
+"""The command line: verbs only. What they do lives in the modules they call; how it looks, in `terminal`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cotlens.errors import CotlensError, InputError, InterruptedRunError
+
+if TYPE_CHECKING:
+    from cotlens.config import RunConfig
+    from cotlens.store import Run
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="cotlens",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Find the neurons that carry a model's chain-of-thought arithmetic, and test what it can do without them.",
+)
+
+Out = Annotated[Path | None, typer.Option("--out", help="Run directory.", show_default=False)]
+RunDir = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
+ModelName = Annotated[
+    str, typer.Argument(help="smollm2-135m, a hub id, a folder, or a .gguf file.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. discover.top_k=10. Repeatable."),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.", show_default=False)]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.", show_default=False)]
+BatchSize = Annotated[int | None, typer.Option(help="Questions per forward pass.", show_default=False)]
+Limit = Annotated[int | None, typer.Option(help="Use the first so many problems.", show_default=False)]
+Seed = Annotated[int | None, typer.Option(help="Source of every random choice.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+NewRun = Annotated[bool, typer.Option("--new-run", help="Start a fresh run beside one that is there.")]
+
+
+@app.command()
+def demo(
+    out: Out = None,
+    overrides: Overrides = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: BatchSize = None,
+    limit: Limit = None,
+    seed: Seed = None,
+    new_run: NewRun = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run the whole study on the embedded model and bundled problems, in a few minutes on two CPU cores."""
+    from cotlens.config import default_study, load_config
+
+    flags = _flags(device, dtype, batch_size, limit, seed)
+    config = load_config(overrides=overrides or (), flags=flags, base=default_study())
+    _run(config, out or Path("runs/demo"), new_run, as_json)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="A YAML run file.", show_default=False)],
+    out: Out = None,
+    overrides: Overrides = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: BatchSize = None,
+    limit: Limit = None,
+    seed: Seed = None,
+    new_run: NewRun = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run all stages of CONFIG; one that was interrupted goes on where it ended."""
+    from cotlens.config import load_config
+
+    flags = _flags(device, dtype, batch_size, limit, seed)
+    loaded = load_config(config, overrides or (), flags)
+    _run(loaded, out or Path("runs") / config.stem, new_run, as_json)
+
+
+def _stage_command(stage: str, what: str) -> None:
+    @app.command(stage, help=f"{what} Runs the stages before it first, where they are missing.")
+    def command(
+        run_dir: RunDir,
+        overrides: Overrides = None,
+        device: Device = None,
+        batch_size: BatchSize = None,
+        as_json: Json = False,
+        debug: Debug = False,
+    ) -> None:
+        from cotlens.config import load_config
+        from cotlens.store import open_run
+
+        _check_own_settings(stage, overrides or ())
+        config = load_config(
+            overrides=overrides or (),
+            flags=_flags(device, None, batch_size, None, None),
+            base=open_run(run_dir).config,
+        )
+        _run(config, run_dir, new_run=False, as_json=as_json, stage=stage)
+
+
+_stage_command("generate", "Let the model answer every question under every variant.")
+_stage_command("discover", "Record the top-K neurons of every layer at every generated token.")
+_stage_command("project", "Find the tokens that each discovered neuron promotes and suppresses.")
+_stage_command("label", "Let the judge say which neurons carry which concept.")
+_stage_command("analyze", "Compute accuracies and activation frequencies.")
+_stage_command("intervene", "Corrupt the reasoning neurons, and matched random ones.")
+_stage_command("report", "Write report.html.")
+
+
+@app.command()
+def show(run_dir: RunDir, as_json: Json = False, debug: Debug = False) -> None:
+    """Summarise a run in the terminal."""
+    from cotlens.store import open_run
+
+    _show(open_run(run_dir), as_json)
+
+
+@app.command()
+def validate(
+    target: Annotated[Path, typer.Argument(help="A YAML run file, or a run directory.", show_default=False)],
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Check a run file, or the checksums of a run directory, without loading weights."""
+    from cotlens import terminal
+    from cotlens.config import load_config
+    from cotlens.pipeline import validate as check
+    from cotlens.store import damaged_parts, open_run
+
+    if target.is_dir():
+        run = open_run(target)
+        if damaged := damaged_parts(run):
+            raise InputError(
+                f"{target}: damaged: {', '.join(damaged)}; `cotlens run` with its settings makes them again"
+            )
+        terminal.say(f"{target}: {sum(len(s.parts) for s in run.manifest.stages.values())} files, all intact")
+        return
+    config = load_config(target, overrides or ())
+    problems = check(config)
+    terminal.say(
+        f"{target}: valid; {config.model.name}, {len(problems)} problems x {len(config.prompt.variants)} variants"
+    )
+
+
+@app.command()
+def neuron(
+    model: ModelName,
+    name: Annotated[str, typer.Argument(metavar="L12N345", help="Layer and index, from 0.", show_default=False)],
+    top_n: Annotated[int, typer.Option(help="Tokens at each end.")] = 20,
+    norm: Annotated[str, typer.Option(help="none, or gamma to fold the final norm's gain in.")] = "none",
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show the tokens that a neuron promotes and suppresses."""
+    from cotlens import terminal
+    from cotlens.inspect import describe_neuron
+    from cotlens.types import NeuronId
+
+    wanted = NeuronId.parse(name)
+    description = describe_neuron(_load(model, device, dtype), wanted, top_n, norm)
+    _print(description, as_json, terminal.neuron_panel)
+
+
+@app.command()
+def trace(
+    model: ModelName,
+    text: Annotated[str, typer.Argument(help="Any text of at least two tokens.", show_default=False)],
+    top_k: Annotated[int, typer.Option(help="Neurons per token.")] = 3,
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show which neurons fire, token by token, and what they promote."""
+    from cotlens import terminal
+    from cotlens.inspect import trace_text
+
+    traced = trace_text(_load(model, device, dtype), text, top_k)
+    _print(traced, as_json, terminal.trace_table)
+
+
+def main() -> None:
+    """Entry point: runs a command, and turns errors into one line and an exit code."""
+    debug = "--debug" in sys.argv
+    _set_up_logging(debug)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _on_signal)
+    try:
+        outcome = app(standalone_mode=False)
+        code = outcome if isinstance(outcome, int) else 0
+    except CotlensError as error:
+        code = _fail(error, debug)
+    except BrokenPipeError:
+        code = 0  # the reader of our output has seen enough
+    except Exception as error:  # noqa: BLE001 - the last line of defence: whatever happens, the user gets one line
+        if hasattr(error, "format_message"):  # a usage error of the command-line parser
+            code = _fail(_usage_error(error), debug)
+        elif isinstance(error, OSError):
+            code = _fail(_environment_fault(error), debug)
+        else:
+            code = _fail(CotlensError(f"unexpected {type(error).__name__}: {error}; --debug shows where"), debug)
+    sys.exit(code)
+
+
+def _run(config: RunConfig, out: Path, new_run: bool, as_json: bool, stage: str | None = None) -> None:
+    from cotlens import terminal
+    from cotlens.pipeline import run_pipeline
+
+    if new_run:
+        out = _free_folder(out)
+    with terminal.RichProgress() as progress:
+        finished = run_pipeline(config, out, progress, only=stage)
+    _show(finished, as_json)
+
+
+def _show(run: Run, as_json: bool) -> None:
+    from cotlens import terminal
+    from cotlens.summary import summarize
+
+    _print(summarize(run), as_json, terminal.summary)
+
+
+def _print(data: Any, as_json: bool, draw: Any) -> None:
+    from cotlens import terminal
+
+    if as_json:
+        sys.stdout.write(json.dumps(data, indent=1, ensure_ascii=True) + "\n")
+    else:
+        terminal.draw(draw(data))
+
+
+def _load(model: str, device: str | None, dtype: str | None) -> Any:
+    from cotlens.model import load_model
+
+    return load_model(model, device or "auto", dtype or "float32")
+
+
+def _flags(
+    device: str | None, dtype: str | None, batch_size: int | None, limit: int | None, seed: int | None
+) -> dict[str, object]:
+    return {
+        "model.device": device,
+        "model.dtype": dtype,
+        "generate.batch_size": batch_size,
+        "problems.limit": limit,
+        "seed": seed,
+    }
+
+
+def _check_own_settings(stage: str, overrides: list[str] | tuple[()]) -> None:
+    for text in overrides:
+        if text.partition(".")[0] != stage:
+            raise InputError(
+                f"--set {text}: `cotlens {stage}` changes settings under {stage}.* only; to change others start a new "
+                "run with `cotlens run`"
+            )
+
+
+def _free_folder(wanted: Path) -> Path:
+    number, folder = 2, wanted
+    while folder.exists():
+        folder = wanted.with_name(f"{wanted.name}-{number}")
+        number += 1
+    return folder
+
+
+def _set_up_logging(debug: bool) -> None:
+    logging.basicConfig(stream=sys.stderr, format="cotlens: %(message)s", level=logging.WARNING, force=True)
+    logging.getLogger("cotlens").setLevel(logging.DEBUG if debug else logging.INFO)
+
+
+def _on_signal(number: int, _: object) -> None:
+    raise InterruptedRunError(f"stopped by {signal.Signals(number).name}; go on with: {_this_command()}", number)
+
+
+def _this_command() -> str:
+    return shlex.join(["cotlens", *(word for word in sys.argv[1:] if word != "--new-run")])
+
+
+def _usage_error(error: Any) -> CotlensError:
+    hint = f"; see: {error.ctx.command_path} --help" if getattr(error, "ctx", None) else ""
+    return InputError(error.format_message().rstrip(".") + hint)
+
+
+def _environment_fault(error: OSError) -> CotlensError:
+    from cotlens.errors import EnvironmentFault
+
+    where = f"{error.filename}: " if error.filename else ""
+    return EnvironmentFault(f"{where}{error.strerror or error}")
+
+
+def _fail(error: CotlensError, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    message = " ".join(str(error).split())
+    sys.stderr.write(f"cotlens: {message}\n".encode("utf-8", "backslashreplace").decode())
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    main()

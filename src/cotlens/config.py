@@ -1,0 +1,315 @@
+"""What a run does: one model per stage, all fields documented, unknown keys refused.
+
+A run file is YAML with the fields of `RunConfig`; each section may be left out. Precedence, strongest first:
+command-line flag, ``--set section.key=value``, the file, environment ``COTLENS_SECTION__KEY``, the default.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from cotlens.errors import ConfigError, near_match
+
+__all__ = [
+    "AnalyzeConfig",
+    "DiscoverConfig",
+    "GenerateConfig",
+    "InterveneConfig",
+    "LabelConfig",
+    "ModelConfig",
+    "ProblemsConfig",
+    "ProjectConfig",
+    "PromptConfig",
+    "RunConfig",
+    "default_study",
+    "differences",
+    "load_config",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class ModelConfig(_Section):
+    name: str = "smollm2-135m"
+    """``smollm2-135m`` (embedded), a hub id, a folder, or a ``.gguf`` file. Paper: Llama2-7B."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of weights and activations."""
+    device: str = "auto"
+    """``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto``: the first accelerator, else the CPU."""
+    trust_remote_code: bool = False
+    """Run Python code that a hub repository brings along. Off; recorded when on."""
+
+
+class ProblemsConfig(_Section):
+    source: str = "mini"
+    """``mini`` (bundled), or the path of a JSONL file in GSM8K's format."""
+    limit: PositiveInt | None = None
+    """Use the first so many problems; all when absent."""
+
+
+class PromptConfig(_Section):
+    variants: tuple[str, ...] = ("cot", "equation_only", "text_only", "incorrect_label")
+    """Rewritings of the few-shot prompt to run, each by its name; `cot` comes first in every table."""
+    shots: int = Field(default=8, ge=0, le=8)
+    """Number of demonstrations before the question. Paper: 8."""
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> Self:
+        if not self.variants:
+            raise ValueError("name at least one variant")
+        if len(set(self.variants)) != len(self.variants):
+            raise ValueError("a variant is named twice")
+        return self
+
+
+class GenerateConfig(_Section):
+    max_new_tokens: PositiveInt = 150
+    """Longest completion, in tokens. Paper: 150, without stopping earlier."""
+    stop: tuple[str, ...] = ("\n\nQuestion:",)
+    """Texts that end a completion. Paper: none."""
+    batch_size: PositiveInt | None = None
+    """Questions per forward pass; chosen from free memory when absent. Changes speed, not results."""
+    part_size: PositiveInt = 64
+    """Questions per stored part, which is the most that a crash can cost."""
+
+
+class DiscoverConfig(_Section):
+    top_k: PositiveInt = 20
+    """Neurons recorded per layer and step. Paper: 10 in the text, 20 in the code."""
+    ranker: Literal["norm"] = "norm"
+    """``norm``: score ``|m| * ||v||`` (the paper's)."""
+    questions: Literal["all", "correct"] = "all"
+    """``all``: every question under every variant, so that variants are compared on the same questions.
+    ``correct``: only completions with the right answer, as in the paper."""
+
+
+class ProjectConfig(_Section):
+    top_n: PositiveInt = 20
+    """Tokens kept at each end of a neuron's vocabulary projection. Paper: 20, promoted end only."""
+    norm: Literal["none", "gamma"] = "none"
+    """``none``: ``W_U v`` (the paper's). ``gamma``: the final norm's gain is folded in."""
+    neurons: Literal["discovered", "all"] = "discovered"
+    """Which neurons to project."""
+
+
+class LabelConfig(_Section):
+    judge: str = "lexicon"
+    """Who decides whether a neuron's tokens carry a concept. ``lexicon``: word lists, offline.
+    Paper: GPT-4."""
+    concepts: str | None = None
+    """YAML file of concepts; the paper's seven when absent."""
+    min_seeds: PositiveInt = 2
+    """Distinct seed words among a neuron's tokens before it is judged. Paper: more than one."""
+    min_layer: int | None = Field(default=None, ge=0)
+    """Lowest layer that is labelled; when absent the paper's share, 6 of 32 layers, rounded."""
+
+
+class AnalyzeConfig(_Section):
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Level of every interval."""
+    bootstrap: PositiveInt = 2000
+    """Resamples of questions behind each bootstrap interval."""
+    control_draws: PositiveInt = 20
+    """Random neuron sets that stand beside each concept."""
+
+
+class InterveneConfig(_Section):
+    variant: str = "cot"
+    """The prompt variant under which the model is tested."""
+    kind: Literal["noise", "zero"] = "noise"
+    """``noise``: zero-mean Gaussian noise on the value vectors, its deviation `dose` times the vector's RMS.
+    ``zero``: the neurons' contribution is removed; `dose` is ignored. Paper: noise."""
+    dose: float = Field(default=1.0, ge=0)
+    """Standard deviation of the noise relative to the root mean square of each value vector's entries."""
+    reasoning_draws: int = Field(default=3, ge=0)
+    """Noise draws for the reasoning neurons (one is enough for ``zero``)."""
+    control_draws: int = Field(default=5, ge=0)
+    """Random sets, each with as many neurons per layer as the reasoning neurons have. Paper: 1."""
+
+
+class RunConfig(_Section):
+    """A whole run."""
+
+    seed: int = Field(default=0, ge=0)
+    """Source of every random choice: controls, noise, resamples."""
+    model: ModelConfig = ModelConfig()
+    """The language model, and how it is loaded."""
+    problems: ProblemsConfig = ProblemsConfig()
+    """The questions."""
+    prompt: PromptConfig = PromptConfig()
+    """The few-shot prompts."""
+    generate: GenerateConfig = GenerateConfig()
+    """How the model answers."""
+    discover: DiscoverConfig = DiscoverConfig()
+    """Which neurons count as active."""
+    project: ProjectConfig = ProjectConfig()
+    """The tokens that each neuron promotes and suppresses."""
+    label: LabelConfig = LabelConfig()
+    """The concepts that neurons carry, and who judges that."""
+    analyze: AnalyzeConfig = AnalyzeConfig()
+    """Intervals and controls of the statistics."""
+    intervene: InterveneConfig = InterveneConfig()
+    """What is done to the reasoning neurons, and to random ones."""
+
+
+def default_study() -> RunConfig:
+    """What ``cotlens demo`` runs: the embedded model on bundled problems, in minutes on two CPU cores."""
+    # At a dose of 1 nothing happens to this model, at 4 nothing is left of it, whichever neurons are corrupted.
+    return RunConfig(
+        problems=ProblemsConfig(limit=60),
+        generate=GenerateConfig(max_new_tokens=100),
+        intervene=InterveneConfig(dose=2.0),
+    )
+
+
+#: How a run is carried out, not what it computes; these may differ when a run is resumed.
+OPERATIONAL = frozenset({"model.device", "generate.batch_size"})
+
+
+def load_config(
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    flags: Mapping[str, object] | None = None,
+    base: RunConfig | None = None,
+) -> RunConfig:
+    """Merge defaults, environment, file, ``--set`` overrides and flags, weakest first, and validate once.
+
+    Args:
+        path: YAML run file.
+        overrides: ``section.key=value`` with a YAML value.
+        flags: dotted key to value; None values are skipped.
+        base: what stands in for the defaults.
+
+    Raises:
+        ConfigError: listing every mistake, with the nearest known key for a misspelt one.
+    """
+    merged = (base or RunConfig()).model_dump()
+    sources: list[tuple[str, Mapping[str, object]]] = [("environment", _environment())]
+    if path is not None:
+        sources.append((str(path), _flatten(_read_yaml(path))))
+    sources.append(("--set", _flatten(dict(_parse_override(text) for text in overrides))))
+    sources.append(("flag", {key: value for key, value in (flags or {}).items() if value is not None}))
+    origins: dict[str, str] = {}
+    for source, values in sources:
+        for key, value in values.items():
+            _assign(merged, key, value, source)
+            origins[key] = source
+    try:
+        return RunConfig.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(error, origins))) from None
+
+
+def differences(old: RunConfig, new: RunConfig) -> list[str]:
+    """The fields in which two configurations differ, operational ones left out, as ``key: old -> new``."""
+    before, after = _flatten(old.model_dump(mode="json")), _flatten(new.model_dump(mode="json"))
+    return [
+        f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and key not in OPERATIONAL
+    ]
+
+
+def _read_yaml(path: Path) -> Mapping[str, object]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: a folder, not a configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise ConfigError(f"{where}: not valid YAML: {problem}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected sections such as 'model:' and 'problems:', got {type(data).__name__}")
+    return {str(key): value for key, value in data.items()}
+
+
+def _environment() -> dict[str, object]:
+    """``COTLENS_MODEL__DTYPE=bfloat16`` sets ``model.dtype``; other ``COTLENS_`` names are no settings."""
+    known = set(RunConfig.model_fields)
+    found: dict[str, object] = {}
+    for name, text in os.environ.items():
+        key = name.removeprefix("COTLENS_").lower().replace("__", ".")
+        if name.startswith("COTLENS_") and key.partition(".")[0] in known:
+            found[key] = _yaml_value(text)
+    return _flatten(found)
+
+
+def _parse_override(text: str) -> tuple[str, object]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {text!r}: write section.key=value")
+    return key.strip(), _yaml_value(value)
+
+
+def _yaml_value(text: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _flatten(data: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping) and not prefix:
+            flat |= _flatten(value, prefix=f"{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _assign(target: dict[str, Any], dotted: str, value: object, source: str) -> None:
+    section, _, key = dotted.partition(".")
+    if key and isinstance(target.get(section), dict):
+        target[section][key] = value
+    elif key and section not in target:
+        target[section] = {key: value}
+    elif not key:
+        # An empty section in YAML reads as None and means the defaults.
+        if not (value is None and isinstance(target.get(section), dict)):
+            target[section] = value
+    else:
+        raise ConfigError(f"{source}: {dotted}: {section!r} has no keys of its own")
+
+
+def _explain(error: ValidationError, origins: dict[str, str]) -> list[str]:
+    """One text per source of mistakes, with all its mistakes."""
+    mistakes: dict[str, list[str]] = {}
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            text = f"unknown key {place!r}{near_match(place, _known_keys())}"
+        else:
+            text = f"{place}: {item['msg'].removeprefix('Value error, ')}, got {item['input']!r}"
+        mistakes.setdefault(_origin(place, origins), []).append(text)
+    return [f"{source}: {'; '.join(texts)}" for source, texts in mistakes.items()]
+
+
+def _origin(place: str, origins: dict[str, str]) -> str:
+    """The strongest source that set ``place``, something within it, or what it lies within."""
+    within = f"{place}."
+    return next(
+        source for key, source in reversed(origins.items()) if within.startswith(f"{key}.") or key.startswith(within)
+    )
+
+
+def _known_keys() -> list[str]:
+    return list(_flatten(RunConfig().model_dump())) + list(RunConfig.model_fields)

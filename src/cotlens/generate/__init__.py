@@ -1,0 +1,5 @@
+"""Greedy generation for many prompts that share their beginning."""
+
+from cotlens.generate.engine import generate
+
+__all__ = ["generate"]

@@ -1,0 +1,116 @@
+"""The experiment: the reasoning neurons corrupted, against random sets matched by layer, on the same questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from cotlens.analyze.controls import draw_matched, signed_pool
+from cotlens.data import build_prompt, extract_answer, is_correct
+from cotlens.data.answers import decimal_text
+from cotlens.generate import generate
+from cotlens.intervene.edits import Edit, Noise, Zero, intervene
+from cotlens.model import LanguageModel
+from cotlens.store import RunWriter
+from cotlens.types import Problem, Progress
+
+__all__ = ["intervene_stage"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    set: str
+    draw: int
+    neurons: list[tuple[int, int]]
+    seed: int
+
+
+def intervene_stage(run: RunWriter, lm: LanguageModel, problems: Sequence[Problem], progress: Progress) -> None:
+    """Write one part under ``interventions/`` for each draw, and ``intervention_sets.parquet``, what was edited."""
+    config = run.config.intervene
+    untouched = run.completions().filter(variant=config.variant)
+    run.add_frame("intervene", "interventions/none-00.parquet", _untouched(untouched))
+    conditions = list(_conditions(run))
+    run.add_frame("intervene", "intervention_sets.parquet", _members(conditions))
+    progress.begin("intervene", len(conditions) * len(problems))
+    for condition in conditions:
+        name = f"interventions/{condition.set}-{condition.draw:02d}.parquet"
+        if run.has_part("intervene", name):
+            progress.advance(len(problems))
+            continue
+        with intervene(lm, [_edit(run, condition)]):
+            frame = _answer(run, lm, problems, condition, progress)
+        run.add_frame("intervene", name, frame)
+
+
+def _conditions(run: RunWriter) -> Iterator[_Condition]:
+    config = run.config.intervene
+    seed = run.config.seed
+    reasoning = run.concepts()
+    if reasoning.is_empty():
+        return
+    target = reasoning.select("layer", "neuron").unique().sort("layer", "neuron")
+    for draw in range(config.reasoning_draws if config.kind == "noise" else min(1, config.reasoning_draws)):
+        yield _Condition("reasoning", draw, target.rows(), seed + draw)
+    pool = signed_pool(run.neurons(), excluded=reasoning)
+    for draw in range(config.control_draws):
+        chosen = draw_matched(pool, target, [seed, draw], unique=True)
+        yield _Condition("random", draw, chosen.rows(), seed + draw)
+
+
+def _edit(run: RunWriter, condition: _Condition) -> Edit:
+    config = run.config.intervene
+    if config.kind == "zero":
+        return Zero(condition.neurons)
+    return Noise(condition.neurons, sigma=config.dose, seed=condition.seed)
+
+
+def _answer(
+    run: RunWriter, lm: LanguageModel, problems: Sequence[Problem], condition: _Condition, progress: Progress
+) -> pl.DataFrame:
+    config = run.config
+    completions = generate(
+        lm,
+        [build_prompt(config.intervene.variant, problem.question, config.prompt.shots) for problem in problems],
+        max_new_tokens=config.generate.max_new_tokens,
+        stop=config.generate.stop,
+        batch_size=config.generate.batch_size,
+        on_progress=progress.advance,
+    )
+    answers = [extract_answer(done.text) for done in completions]
+    return _frame(
+        condition.set,
+        config.intervene.kind,
+        config.intervene.dose,
+        condition.draw,
+        pl.DataFrame(
+            {
+                "question_id": [problem.id for problem in problems],
+                "answer": [decimal_text(answer) for answer in answers],
+                "correct": [is_correct(a, p.gold) for a, p in zip(answers, problems, strict=True)],
+                "text": [done.text for done in completions],
+            },
+            schema_overrides={"answer": pl.String},
+        ),
+    )
+
+
+def _untouched(completions: pl.DataFrame) -> pl.DataFrame:
+    """The untouched model's answers are those of the first stage."""
+    columns = ("question_id", pl.col("answer_strict").alias("answer"), "correct", "text")
+    return _frame("none", "none", 0.0, 0, completions.select(*columns))
+
+
+def _frame(name: str, kind: str, dose: float, draw: int, answers: pl.DataFrame) -> pl.DataFrame:
+    return answers.select(
+        pl.lit(name).alias("set"), pl.lit(kind).alias("kind"), pl.lit(dose, pl.Float64).alias("dose"),
+        pl.lit(draw, pl.Int32).alias("draw"), "question_id", "answer", "correct", "text",
+    )  # fmt: skip
+
+
+def _members(conditions: Sequence[_Condition]) -> pl.DataFrame:
+    rows = [(c.set, c.draw, layer, neuron) for c in conditions for layer, neuron in c.neurons]
+    schema = {"set": pl.String, "draw": pl.Int32, "layer": pl.Int32, "neuron": pl.Int32}
+    return pl.DataFrame(rows, schema=schema, orient="row")

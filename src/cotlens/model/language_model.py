@@ -1,0 +1,128 @@
+"""`LanguageModel`: a Hugging Face model and tokenizer with the view of its neurons beside them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from operator import attrgetter
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from cotlens.errors import InputError
+from cotlens.model.architecture import FeedForward, feed_forwards, find_layout, norm_gain
+from cotlens.types import NeuronId
+
+__all__ = ["LanguageModel"]
+
+
+class LanguageModel:
+    """A causal language model, its tokenizer, and the feed-forward view of each layer.
+
+    The model is the unmodified Hugging Face one, in evaluation mode; cotlens never edits a weight.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "") -> None:
+        self.model: PreTrainedModel = model.eval()
+        self.tokenizer = tokenizer
+        self.name = name or str(getattr(model.config, "name_or_path", "")) or type(model).__name__
+        self._layout = find_layout(model)
+        self.ffn: tuple[FeedForward, ...] = feed_forwards(model, self._layout)
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.model.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self.model.dtype
+        return dtype
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.ffn)
+
+    @property
+    def d_ff(self) -> int:
+        """Neurons per layer (the largest, should layers differ)."""
+        return max(ffn.width for ffn in self.ffn)
+
+    @property
+    def d_model(self) -> int:
+        return int(self.unembedding.shape[1])
+
+    @property
+    def context_length(self) -> int | None:
+        """Longest sequence in tokens, where the model's configuration states one."""
+        length = getattr(self._text_config, "max_position_embeddings", None)
+        return int(length) if length else None
+
+    @property
+    def unembedding(self) -> Float[Tensor, "V D"]:
+        """``W_U``, a view of the output embedding's weight."""
+        head: Any = self.model.get_output_embeddings()
+        weight: Tensor = head.weight.detach()
+        return weight
+
+    @property
+    def final_norm_gain(self) -> Float[Tensor, " D"]:
+        """Gain of the norm before the unembedding, fp32."""
+        norm = attrgetter(self._layout.final_norm)(self.model)
+        return norm_gain(norm, self.d_model, self.dtype, self.device)
+
+    @property
+    def input_vocabulary(self) -> int:
+        """Number of token ids that the model can read; may differ from the tokenizer's."""
+        embeddings: Any = self.model.get_input_embeddings()
+        return int(embeddings.weight.shape[0])
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Token ids that end a text: what the model's generation settings and its tokenizer name."""
+        declared = getattr(self.model.generation_config, "eos_token_id", None)
+        ids = set(declared) if isinstance(declared, list | tuple) else {declared}
+        ids.add(self.tokenizer.eos_token_id)
+        return frozenset(int(i) for i in ids if i is not None)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of ``text``, with the special tokens that the tokenizer puts before it."""
+        encoded: Any = self.tokenizer(text)["input_ids"]
+        ids: list[int] = list(encoded)
+        # A tokenizer made for sentence pairs closes a text with an end token; a prompt is to be continued.
+        while len(ids) > 1 and ids[-1] in self.stop_ids and not text.endswith(self.token_text(ids[-1])):
+            ids = ids[:-1]
+        return ids
+
+    def decode(self, ids: list[int]) -> str:
+        """The exact text of ``ids``, special tokens included."""
+        text: Any = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return str(text)
+
+    def token_text(self, token_id: int) -> str:
+        """The text of one token; an id beyond the tokenizer's vocabulary reads ``<id>``."""
+        if token_id >= len(self.tokenizer):
+            return f"<{token_id}>"
+        return self.decode([token_id])
+
+    def check_neuron(self, neuron: NeuronId) -> None:
+        """Raise an `InputError` if ``neuron`` is not in this model."""
+        if not 0 <= neuron.layer < self.n_layers:
+            raise InputError(
+                f"{neuron}: layer {neuron.layer} is out of range; {self.name} has 0 to {self.n_layers - 1}"
+            )
+        width = self.ffn[neuron.layer].width
+        if not 0 <= neuron.neuron < width:
+            raise InputError(
+                f"{neuron}: neuron {neuron.neuron} is out of range; layer {neuron.layer} has 0 to {width - 1}"
+            )
+
+    @property
+    def _text_config(self) -> Any:
+        return self.model.config.get_text_config()
+
+    def __repr__(self) -> str:
+        return (
+            f"LanguageModel({self.name!r}, {self.n_layers} layers x {self.d_ff} neurons, {self.dtype}, {self.device})"
+        )

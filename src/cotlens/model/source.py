@@ -1,0 +1,115 @@
+"""From a model's name to files on disk: embedded, folder, GGUF, or hub. No weights are read here.
+
+Resolving is fast and needs no torch, so that a wrong name, a damaged file or a changed checkpoint is known before
+anything is loaded. The fingerprint is a hash of the configuration and of every weight file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cotlens.errors import ModelFormatError, ModelNotFoundError, near_match
+from cotlens.model.embedded import EMBEDDED, embedded_folder
+
+__all__ = ["ModelSource", "resolve_model"]
+
+_WEIGHT_PATTERNS = ("*.safetensors", "*.gguf")
+_HUB_PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a model's files lie. ``gguf_file`` is the file's name within ``folder`` for a GGUF checkpoint."""
+
+    name: str
+    folder: Path
+    gguf_file: str | None = None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Name, architecture, and sha256 of the configuration and of every weight file."""
+        files = [self.folder / self.gguf_file] if self.gguf_file else _weight_files(self.folder)
+        hashes = {file.name: _sha256(file) for file in files}
+        config = self.folder / "config.json"
+        if self.gguf_file is None:
+            hashes["config.json"] = _sha256(config)
+        whole = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+        return {"name": self.name, "fingerprint": whole, "files": hashes}
+
+
+def resolve_model(name: str, revision: str | None = None) -> ModelSource:
+    """Find the files of ``name``: the embedded model, a folder, a ``.gguf`` file, or a hub id.
+
+    Raises:
+        ModelNotFoundError: nothing of that name; the hub can't be reached, or asks for access.
+        ModelFormatError: the files are damaged or of a kind that is not read.
+    """
+    if name in EMBEDDED:
+        return ModelSource(name, embedded_folder(name))
+    if not name.strip():
+        raise ModelNotFoundError(f"the model's name is empty; known: {', '.join(EMBEDDED)}, a folder, or a hub id")
+    path = Path(name).expanduser()
+    if path.is_file():
+        return _gguf_source(name, path)
+    if path.is_dir():
+        return _folder_source(name, path)
+    if path.suffix == ".gguf" or path.is_absolute() or name.startswith(("./", "../", "~")):
+        raise ModelNotFoundError(f"{name}: no such file or folder")
+    if name.count("/") != 1:
+        raise ModelNotFoundError(
+            f"{name!r} is no model: not embedded{near_match(name, EMBEDDED)}, no folder, no .gguf file, and a hub id "
+            "has the form owner/name"
+        )
+    return ModelSource(name, _hub_folder(name, revision))
+
+
+def _gguf_source(name: str, path: Path) -> ModelSource:
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic != b"GGUF":
+        raise ModelFormatError(f"{name}: not a GGUF file (it begins with {magic!r})")
+    return ModelSource(name, path.parent, path.name)
+
+
+def _folder_source(name: str, path: Path) -> ModelSource:
+    if not (path / "config.json").is_file():
+        raise ModelFormatError(f"{name}: no config.json in this folder, so it is no Hugging Face checkpoint")
+    if not _weight_files(path):
+        raise ModelFormatError(
+            f"{name}: no .safetensors file in this folder; pickle checkpoints (.bin) are not read, since loading one "
+            "can run code"
+        )
+    return ModelSource(name, path)
+
+
+def _hub_folder(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_PATTERNS))
+    except GatedRepoError:
+        raise ModelNotFoundError(
+            f"{name}: gated; ask for access on its page at huggingface.co, then `hf auth login`"
+        ) from None
+    except RepositoryNotFoundError:
+        raise ModelNotFoundError(f"{name}: no such model on the hub, or it is private") from None
+    except LocalEntryNotFoundError:
+        raise ModelNotFoundError(
+            f"{name}: not in the local cache, and the hub can't be reached; download it where there is a network, or "
+            "give a folder"
+        ) from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ModelNotFoundError(f"{name}: the hub answered: {str(error).splitlines()[0]}") from None
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return sorted(file for pattern in _WEIGHT_PATTERNS for file in folder.glob(pattern))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

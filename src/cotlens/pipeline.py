@@ -1,0 +1,192 @@
+"""The whole of cotlens on one screen: which stages there are, in what order, and what each one's result depends on.
+
+A stage is skipped when its result is there under the same key, a hash of its settings and of the keys of the stages
+that it reads. The model is loaded when the first stage needs it, and not at all when everything is done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cotlens.config import RunConfig
+from cotlens.data import load_problems
+from cotlens.data.variants import build_prompt, check_variants
+from cotlens.errors import ConfigError, RunMismatchError
+from cotlens.store import Run, RunWriter, content_hash
+from cotlens.types import Problem, Progress, Silent
+
+if TYPE_CHECKING:
+    from cotlens.model import LanguageModel
+
+__all__ = ["STAGES", "Stage", "run_pipeline", "validate"]
+
+
+@dataclass
+class Study:
+    """What the stages work with: the open run, the model and the problems, each made when first asked for."""
+
+    run: RunWriter
+    progress: Progress = field(default_factory=Silent)
+
+    @cached_property
+    def lm(self) -> LanguageModel:
+        from cotlens.model import load_model
+
+        model = self.run.config.model
+        return load_model(model.name, model.device, model.dtype, model.revision, model.trust_remote_code)
+
+    @cached_property
+    def problems(self) -> list[Problem]:
+        return load_problems(self.run.config.problems.source, self.run.config.problems.limit)
+
+    def prompts_key(self) -> str:
+        """Hash of the exact text of every prompt, and of what counts as its right answer."""
+        prompt = self.run.config.prompt
+        return content_hash(
+            [(problem.id, str(problem.gold)) for problem in self.problems],
+            [[v, [build_prompt(v, p.question, prompt.shots) for p in self.problems]] for v in prompt.variants],
+        )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the pipeline. ``settings`` is what its result depends on, beside the stages it comes ``after``."""
+
+    name: str
+    work: Callable[[Study], None]
+    settings: Callable[[RunConfig], Any]
+    after: tuple[str, ...] = ()
+
+
+def _generate(study: Study) -> None:
+    from cotlens.generate.stage import generate_stage
+
+    study.run.manifest.model |= {"n_layers": study.lm.n_layers, "d_ff": study.lm.d_ff, "d_model": study.lm.d_model}
+    generate_stage(study.run, study.lm, study.problems, study.progress)
+
+
+def _discover(study: Study) -> None:
+    from cotlens.discover import discover_stage
+
+    discover_stage(study.run, study.lm, study.progress)
+
+
+def _project(study: Study) -> None:
+    from cotlens.project import project_stage
+
+    project_stage(study.run, study.lm, study.progress)
+
+
+def _label(study: Study) -> None:
+    from cotlens.concepts import label_stage
+
+    label_stage(study.run, study.progress)
+
+
+def _analyze(study: Study) -> None:
+    from cotlens.analyze import analyze_stage
+
+    analyze_stage(study.run, study.progress)
+
+
+def _intervene(study: Study) -> None:
+    from cotlens.intervene.stage import intervene_stage
+
+    intervene_stage(study.run, study.lm, study.problems, study.progress)
+
+
+def _report(study: Study) -> None:
+    from cotlens.report import report_stage
+
+    report_stage(study.run, study.progress)
+
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage("generate", _generate, lambda c: [c.generate.model_dump(exclude={"batch_size"}), c.model.dtype]),
+        Stage("discover", _discover, lambda c: c.discover.model_dump(), after=("generate",)),
+        Stage("project", _project, lambda c: c.project.model_dump(), after=("discover",)),
+        Stage("label", _label, lambda c: [c.label.model_dump(), _concepts_key(c)], after=("project",)),
+        Stage("analyze", _analyze, lambda c: [c.analyze.model_dump(), c.seed], after=("discover", "label")),
+        Stage("intervene", _intervene, lambda c: [c.intervene.model_dump(), c.seed], after=("label",)),
+        Stage("report", _report, lambda c: c.model_dump(mode="json"), after=("analyze", "intervene")),
+    )
+}
+
+
+def run_pipeline(config: RunConfig, out: Path, progress: Progress | None = None, only: str | None = None) -> Run:
+    """Run all stages, or one and whatever it needs, in the directory ``out``; go on where an earlier try ended.
+
+    Raises:
+        CotlensError: bad input is found before a model is loaded.
+    """
+    validate(config)
+    with RunWriter.open(out, config, may_differ=only is not None) as run:
+        study = Study(run, progress or Silent())
+        key = {"": _check_inputs(study)}
+        wanted = _needed(only) if only else set(STAGES)
+        for stage in STAGES.values():
+            if stage.name not in wanted:
+                continue
+            upstream = [key[name] for name in stage.after or ("",)]
+            key[stage.name] = content_hash(stage.name, stage.settings(config), upstream)
+            if run.begin(stage.name, key[stage.name]):
+                started = time.monotonic()
+                stage.work(study)
+                run.finish(stage.name, time.monotonic() - started)
+        return Run(run.path, run.manifest)
+
+
+def validate(config: RunConfig) -> list[Problem]:
+    """Check all that can be checked without loading weights; the problems that would be asked.
+
+    Raises:
+        InputError: naming every wrong name, file or row.
+    """
+    from cotlens.concepts import load_concepts
+    from cotlens.judge import make_judge
+
+    check_variants(config.prompt.variants)
+    if config.intervene.variant not in config.prompt.variants:
+        raise ConfigError(
+            f"intervene.variant is {config.intervene.variant!r}; it must be one of prompt.variants: "
+            f"{', '.join(config.prompt.variants)}"
+        )
+    load_concepts(config.label.concepts)
+    make_judge(config.label.judge)
+    return load_problems(config.problems.source, config.problems.limit)
+
+
+def _check_inputs(study: Study) -> str:
+    """Hash of the model's files and of all prompts; compared with what an earlier try recorded."""
+    from cotlens.model.source import resolve_model
+
+    model = study.run.config.model
+    found = resolve_model(model.name, model.revision).fingerprint()
+    recorded = study.run.manifest.model
+    if recorded and recorded["fingerprint"] != found["fingerprint"]:
+        raise RunMismatchError(
+            f"{study.run.path}: the weights of {model.name!r} are not those that this run began with; "
+            "restore them, name another folder with --out, or add --new-run"
+        )
+    study.run.manifest.model = recorded | found
+    return content_hash(found["fingerprint"], study.prompts_key())
+
+
+def _needed(name: str) -> set[str]:
+    """``name`` and all stages before it."""
+    return {name}.union(*(_needed(before) for before in STAGES[name].after))
+
+
+def _concepts_key(config: RunConfig) -> str:
+    from cotlens.concepts import load_concepts
+
+    return content_hash(
+        [(c.id, c.question, sorted(c.seeds), sorted(c.words)) for c in load_concepts(config.label.concepts)]
+    )

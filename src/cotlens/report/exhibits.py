@@ -1,0 +1,185 @@
+"""The report's figures and tables: a chart in two widths, how to read it, and the numbers behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from markupsafe import Markup
+
+from cotlens.analyze import Effect
+from cotlens.report import figures
+from cotlens.report.tables import Row, effect_rows
+from cotlens.report.text import count, decimal, percent, span
+
+__all__ = [
+    "Figure",
+    "Table",
+    "accuracy_figure",
+    "comparison_figures",
+    "intervention_figure",
+    "layer_figure",
+    "numbered",
+    "step_figure",
+]
+
+#: Width of a chart beside a wide and on a narrow screen, in pixels.
+WIDE, NARROW = 860, 356
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """``rows`` of ready texts; the first ``names`` columns are words, the others numbers."""
+
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    names: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A chart as a reader meets it. ``key`` explains marks: pairs of a mark's class and its meaning."""
+
+    name: str
+    title: str
+    read: str
+    wide: Markup
+    narrow: Markup
+    table: Table
+    key: tuple[tuple[str, str], ...] = ()
+    number: int = 0
+
+
+def numbered(shown: Sequence[Figure | None]) -> list[Figure | None]:
+    """The figures counted from 1, those that could not be made left as None."""
+    numbers = iter(range(1, len(shown) + 1))
+    return [None if figure is None else replace(figure, number=next(numbers)) for figure in shown]
+
+
+def accuracy_figure(rows: Sequence[Row], confidence: float) -> Figure:
+    head = (
+        "Variant", "Correct", "Questions", "Accuracy", "Interval", "Last number", "Answered", "Cut off", "Mean tokens",
+    )  # fmt: skip
+    table = [
+        (row["variant"], count(row["correct"]), count(row["questions"]), percent(row["accuracy"]),
+         span(row["low"], row["high"]), percent(row["accuracy_flexible"]), percent(row["answered"]),
+         percent(row["cut_off"]), decimal(row["mean_tokens"], 1))
+        for row in rows
+    ]  # fmt: skip
+    return _figure(
+        "accuracy",
+        "Accuracy under each prompt variant",
+        f"The point is the share of questions whose stated answer is right, the line its {confidence:.0%} Wilson "
+        "interval; two variants whose lines overlap are not told apart by this figure.",
+        lambda width: figures.accuracy_chart(rows, width),
+        Table(head, table),
+    )
+
+
+def comparison_figures(rows: Sequence[Row], confidence: float) -> tuple[Figure, Figure]:
+    """The heat map of ratios, and the intervals behind it."""
+    head = ("Concept", "Variant", "Neurons", "Frequency", "Interval", "Random", "Band", "Draws", "Ratio", "Apart")
+    table = Table(head, [_comparison(row) for row in rows], names=2)
+    heat = _figure(
+        "heat",
+        "Activation frequency of each concept’s neurons, relative to random neurons",
+        "Each cell gives the share of neuron-steps at which the concept’s neurons are active and, below it, how many "
+        "times that of matched random neurons; a frame marks a cell whose whole interval lies outside the random band "
+        "of the next figure, and the number of neurons stands in brackets.",
+        lambda width: figures.heat_map(rows, width),
+        table,
+    )
+    dots = _figure(
+        "comparison",
+        "Activation frequency of each concept against matched random neurons",
+        "A point right of its grey band is more frequent than random neurons of the same layers and signs; the line "
+        f"is a {confidence:.0%} bootstrap interval over questions, the band spans {confidence:.0%} of the random sets.",
+        lambda width: figures.comparison_chart(rows, width),
+        table,
+        key=(("point", "concept, with interval"), ("band", "random sets"), ("tick", "their mean")),
+    )
+    return heat, dots
+
+
+def layer_figure(rows: Sequence[Row], concepts: Sequence[str], n_layers: int, lowest: int) -> Figure:
+    counts = {(row["layer"], row["concept"]): row["neurons"] for row in rows}
+    table = [
+        (str(layer), *(str(counts.get((layer, concept), 0)) for concept in concepts))
+        for layer in range(n_layers)
+        if any((layer, concept) in counts for concept in concepts)
+    ]
+    shaded = f"the {count(lowest, 'shaded layer')} at the bottom of the model {'was' if lowest == 1 else 'were'}"
+    return _figure(
+        "layers",
+        "Labelled neurons in each layer, by concept",
+        "The height of a bar is the number of labelled neurons in that layer, where a neuron with two concepts counts "
+        "for each" + (f"; {shaded} not labelled." if lowest else "."),
+        lambda width: figures.layer_chart(rows, concepts, n_layers, lowest, width),
+        Table(("Layer", *concepts), table),
+    )
+
+
+def step_figure(rows: Sequence[Row]) -> Figure:
+    table = [
+        (row["variant"], "reasoning" if row["set"] == "concept" else "random", str(row["step"]), count(row["steps"]),
+         percent(row["frequency"], 2), percent(row["smooth"], 2))
+        for row in rows
+    ]  # fmt: skip
+    return _figure(
+        "steps",
+        "Activation frequency of all reasoning neurons along the answer",
+        "Where the solid line lies above the dashed one, reasoning neurons are more active than random ones at that "
+        "point of the answer; thick lines are means over five steps, thin ones single steps, which have no interval "
+        "and vary by chance, and steps that under a quarter of the answers reach are left out.",
+        lambda width: figures.step_chart(rows, width),
+        Table(("Variant", "Neurons", "Step", "Answers", "Frequency", "Mean of five"), table, names=2),
+        key=(("line", "reasoning neurons"), ("dashed", "random neurons")),
+    )
+
+
+def intervention_figure(effects: Sequence[Effect], confidence: float) -> Figure:
+    sets, draws = effect_rows(effects)
+    table = [
+        (row["set"], count(row["draws"]), count(row["questions"]), percent(row["accuracy"]),
+         span(row["low"], row["high"]), percent(row["answered"]), ", ".join(map(percent, effect.by_draw)))
+        for effect, row in zip(effects, sets, strict=True)
+    ]  # fmt: skip
+    return _figure(
+        "intervention",
+        "Accuracy that remains when neurons are edited",
+        "Each point is one draw of noise or of neurons, the bar their mean and the line the range of the draws (for a "
+        f"single draw, its {confidence:.0%} Wilson interval); an effect shows as reasoning points left of the random "
+        "ones.",
+        lambda width: figures.intervention_chart(sets, draws, width),
+        Table(("Edited", "Draws", "Questions", "Accuracy", "Interval", "Answered", "Each draw"), table),
+        key=(("draw", "one draw"), ("mean", "mean, with interval")),
+    )
+
+
+def _comparison(row: Row) -> tuple[str, ...]:
+    return (
+        row["label"].rpartition(" (")[0],
+        row["variant"],
+        count(row["neurons"]),
+        percent(row["frequency"], 2),
+        span(row["low"], row["high"], 2),
+        percent(row["random"], 2),
+        span(row["random_low"], row["random_high"], 2),
+        count(row["draws"] or 0),
+        "–" if row["ratio"] is None else f"{row['ratio']:.2f}×",
+        row["apart"] or "no",
+    )
+
+
+def _figure(
+    name: str,
+    title: str,
+    read: str,
+    chart: Callable[[int], Any],
+    table: Table,
+    key: tuple[tuple[str, str], ...] = (),
+) -> Figure:
+    # The SVG comes from our own specifications, whose texts are made readable before and escaped by the renderer.
+    wide, narrow = (Markup(figures.inline_svg(chart(width), f"{name}-{width}")) for width in (WIDE, NARROW))
+    return Figure(name, title, read, wide, narrow, table, key)

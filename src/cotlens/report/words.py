@@ -1,0 +1,153 @@
+"""What the numbers say, in sentences that claim no more than the numbers do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from cotlens.analyze import Effect
+from cotlens.config import RunConfig
+from cotlens.report.tables import Row
+from cotlens.report.text import count, joined, p_text, percent, readable, span
+
+__all__ = ["accuracy_words", "apart_words", "frequency_words", "intervention_words", "opening_words"]
+
+_ALPHA = 0.05
+#: Untouched accuracy under which an intervention has little room to lower it.
+_LITTLE_ROOM = 0.1
+
+
+def opening_words(config: RunConfig, problems: int, discovered: int, reasoning: int, concepts: int) -> str:
+    """The model, what it was asked, and what was found in it."""
+    variants = config.prompt.variants
+    asked = (
+        f"{readable(config.model.name, 80)} answered {count(problems, 'problem')} of "
+        f"“{readable(config.problems.source, 80)}” under {count(len(variants), 'prompt variant')} "
+        f"({joined([readable(name, 40) for name in variants])}). "
+    )
+    found = (
+        f"Of {count(discovered, 'feed-forward neuron')} found active, the judge “{readable(config.label.judge, 60)}” "
+        "confirmed "
+    )
+    if not reasoning:
+        return asked + found + "none as a reasoning neuron."
+    what = "a reasoning neuron" if reasoning == 1 else "reasoning neurons"
+    return asked + found + f"{count(reasoning)} as {what}, for {count(concepts, 'concept')}."
+
+
+def accuracy_words(rows: Sequence[Row]) -> str:
+    """The range of accuracies, and whether the intervals tell any two variants apart."""
+    known = [row for row in rows if row["accuracy"] is not None]
+    if not known:
+        return "No question was answered, so there is no accuracy to report."
+    if len(known) == 1:
+        return f"Accuracy under {_accuracy(known[0])}."
+    worst, best = min(known, key=lambda row: row["accuracy"]), max(known, key=lambda row: row["accuracy"])
+    if worst["accuracy"] == best["accuracy"]:
+        text = f"Accuracy was {percent(best['accuracy'])} under every variant"
+    else:
+        text = (
+            f"Accuracy ranged from {percent(worst['accuracy'])} ({worst['variant']}) to {percent(best['accuracy'])} "
+            f"({best['variant']})"
+        )
+    lowest_end, highest_start = min(known, key=lambda row: row["high"]), max(known, key=lambda row: row["low"])
+    if lowest_end["high"] >= highest_start["low"]:
+        return text + "; all intervals overlap, so no difference between variants is shown."
+    return text + (
+        f"; the intervals of {lowest_end['variant']} ({span(lowest_end['low'], lowest_end['high'])}) and "
+        f"{highest_start['variant']} ({span(highest_start['low'], highest_start['high'])}) do not overlap."
+    )
+
+
+def frequency_words(rows: Sequence[Row], together: str = "all") -> str:
+    """How often all reasoning neurons were active under the first variant, beside their random sets."""
+    row = next((row for row in rows if row["concept"] == together), None)
+    if row is None:
+        return "Without reasoning neurons there is no activation frequency to report."
+    text = (
+        f"Under {row['variant']}, the reasoning neurons together were active at {percent(row['frequency'], 2)} of "
+        f"their neuron-steps (interval {span(row['low'], row['high'], 2)})"
+    )
+    if row["random"] is None:
+        return text + "; there were no other neurons to draw random sets from."
+    verdict = {"above": "more often than", "below": "less often than", "": "not clearly apart from"}[row["apart"]]
+    return (
+        f"{text}, random neurons of the same layers and signs at {percent(row['random'], 2)} "
+        f"({span(row['random_low'], row['random_high'], 2)}): {verdict} the random sets."
+    )
+
+
+def apart_words(rows: Sequence[Row], together: str = "all") -> str:
+    """In how many cells a concept's whole interval lies outside the band of its random sets."""
+    cells = [row for row in rows if row["concept"] != together and row["random"] is not None]
+    if not cells:
+        return "No concept could be compared with random neurons."
+    above, below = ([row for row in cells if row["apart"] == side] for side in ("above", "below"))
+    names = list(dict.fromkeys(readable(row["concept"], 24) for row in above))
+    text = (
+        f"In {len(above)} of {count(len(cells), 'cell')} a concept’s interval lies wholly above the band of its "
+        "random sets"
+    )
+    text += f" ({joined(names)})" if names else ""
+    text += f", in {len(below)} wholly below" if below else ", in none wholly below"
+    return text + "; no correction is made for the number of cells."
+
+
+def intervention_words(effects: Sequence[Effect], p_value: float, config: RunConfig, neurons: int) -> list[str]:
+    """What editing the reasoning neurons did, beside random ones; the last sentences are the limits of the test."""
+    found = {effect.set: effect for effect in effects}
+    if not neurons:
+        return ["No neuron was confirmed as a reasoning neuron, so there was none to edit and nothing to compare."]
+    if "reasoning" not in found:
+        return ["No draw was asked for (intervene.reasoning_draws is 0), so the reasoning neurons were not edited."]
+    done = "corrupted by noise" if config.intervene.kind == "noise" else "set to zero"
+    what = "the reasoning neuron" if neurons == 1 else f"the {count(neurons)} reasoning neurons"
+    text = (
+        f"With {what} {done}, accuracy under {readable(config.intervene.variant, 40)} was {_drawn(found['reasoning'])}"
+    )
+    if "none" in found:
+        text += f", against {percent(found['none'].accuracy)} untouched"
+    if "random" not in found:
+        return [
+            text + ".",
+            "No random sets were edited (intervene.control_draws is 0), so no effect of these neurons in particular "
+            "can be shown.",
+        ]
+    text += f" and {_drawn(found['random'])} with as many random neurons {done}; one-sided {p_text(p_value)}."
+    return [text, _verdict(found, p_value), *_limits(found, p_value, found["random"].draws)]
+
+
+def _verdict(found: dict[str, Effect], p_value: float) -> str:
+    fell = "none" not in found or found["reasoning"].accuracy < found["none"].accuracy
+    if fell and math.isfinite(p_value) and p_value <= _ALPHA:
+        return (
+            "In this run, accuracy was lower than with the random sets: the answers to these questions depend more on "
+            "the reasoning neurons than on random neurons of the same layers."
+        )
+    return "No effect beyond that of random neurons is shown."
+
+
+def _limits(found: dict[str, Effect], p_value: float, draws: int) -> list[str]:
+    limits = []
+    floor = 1 / (1 + draws)
+    if p_value > _ALPHA and floor > _ALPHA:
+        limits.append(
+            f"With {count(draws, 'random draw')} p cannot fall below {floor:.2f}, so this run could not have shown an "
+            f"effect at the 5% level; set intervene.control_draws to {math.ceil(1 / _ALPHA) - 1} or more."
+        )
+    if "none" in found and found["none"].accuracy < _LITTLE_ROOM:
+        limits.append("An untouched accuracy this low leaves little room for a fall.")
+    return limits
+
+
+def _drawn(effect: Effect) -> str:
+    if effect.draws == 1:
+        return f"{percent(effect.accuracy)} (interval {span(effect.low, effect.high)}; one draw)"
+    return f"{percent(effect.accuracy)} (mean of {effect.draws} draws, {span(effect.low, effect.high)})"
+
+
+def _accuracy(row: Row) -> str:
+    interval = span(row["low"], row["high"])
+    return (
+        f"{row['variant']} was {percent(row['accuracy'])} ({row['correct']} of {row['questions']}, interval {interval})"
+    )

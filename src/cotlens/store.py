@@ -1,0 +1,474 @@
+"""The run directory: what is in it, what is complete, and how it gets there without ever being half there.
+
+Every file is written under a temporary name in the same folder, synced, renamed, and then named in
+``manifest.json`` with its checksum. A file that the manifest does not name does not exist for cotlens,
+whatever a crash left behind. One process writes at a time, held by a lock file made with ``O_EXCL``, which
+also works on network file systems.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import html
+import io
+import json
+import logging
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Self
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cotlens.config import RunConfig, differences
+from cotlens.errors import EnvironmentFault, InputError, RunLockedError, RunMismatchError
+
+__all__ = [
+    "Manifest",
+    "PartRecord",
+    "Run",
+    "RunWriter",
+    "StageRecord",
+    "content_hash",
+    "damaged_parts",
+    "open_for_appending",
+    "open_run",
+    "read_jsonl",
+    "read_manifest",
+    "write_atomic",
+]
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+LOCK = "run.lock"
+EMPTY_LOCK_AGE_S = 10.0
+_RECORDED_PACKAGES = ("cotlens", "torch", "transformers", "tokenizers", "numpy", "polars", "altair")
+
+logger = logging.getLogger(__name__)
+
+
+class PartRecord(BaseModel):
+    """One complete file of a stage."""
+
+    model_config = ConfigDict(extra="forbid")
+    sha256: str
+    size_bytes: int
+    rows: int | None = None
+
+
+class StageRecord(BaseModel):
+    """What a stage has made so far; ``key`` is a hash of its configuration and inputs."""
+
+    model_config = ConfigDict(extra="forbid")
+    key: str
+    status: Literal["running", "done"] = "running"
+    parts: dict[str, PartRecord] = Field(default_factory=dict)
+    duration_s: float = 0.0
+    finished_at: str | None = None
+
+
+class Manifest(BaseModel):
+    """``manifest.json``."""
+
+    model_config = ConfigDict(extra="forbid")
+    schema_version: int = SCHEMA_VERSION
+    created_at: str
+    config: RunConfig
+    packages: dict[str, str] = Field(default_factory=dict)
+    model: dict[str, Any] = Field(default_factory=dict)
+    prompts: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    stages: dict[str, StageRecord] = Field(default_factory=dict)
+
+
+class Run:
+    """A run directory, read. Frames are polars; ``.to_pandas()`` works on each."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @property
+    def config(self) -> RunConfig:
+        return self.manifest.config
+
+    def is_done(self, stage: str) -> bool:
+        record = self.manifest.stages.get(stage)
+        return record is not None and record.status == "done"
+
+    def completions(self) -> pl.DataFrame:
+        """One row per variant and question: text, token ids, answers, grade."""
+        return self._frame("generate", "completions/")
+
+    def activations(self) -> pl.DataFrame:
+        """One row per variant, question, step and layer: the top-K neurons with coefficients and scores."""
+        return self._frame("discover", "activations/")
+
+    def scan_activations(self) -> pl.LazyFrame:
+        """`activations`, lazily, for runs that do not fit in memory."""
+        return pl.scan_parquet(self.part_paths("discover", "activations/"))
+
+    def neurons(self) -> pl.DataFrame:
+        """One row per projected neuron: hits, and the tokens it promotes and suppresses."""
+        return self._frame("project", "neurons.parquet")
+
+    def concepts(self) -> pl.DataFrame:
+        """One row per neuron, sign and concept that the judge confirmed: the reasoning neurons."""
+        return self._frame("label", "concepts.parquet")
+
+    def frequencies(self) -> pl.DataFrame:
+        """Activation frequency of each concept's neurons, and of random ones, under each variant."""
+        return self._frame("analyze", "analysis/frequencies.parquet")
+
+    def analysis(self, name: str) -> pl.DataFrame:
+        """The table ``analysis/NAME.parquet``."""
+        return self._frame("analyze", f"analysis/{name}.parquet")
+
+    def interventions(self) -> pl.DataFrame:
+        """One row per neuron set, draw and question: the answer that remains, and whether it is correct."""
+        return self._frame("intervene", "interventions/")
+
+    def judgements(self) -> list[dict[str, Any]]:
+        """Every reply of the judge, in the order given."""
+        if "label" not in self.manifest.stages:
+            raise self._missing("label")
+        return read_jsonl(self.path / "judgements.jsonl")
+
+    def part_paths(self, stage: str, prefix: str) -> list[Path]:
+        """The complete files of ``stage`` whose names begin with ``prefix``, in name order."""
+        record = self.manifest.stages.get(stage)
+        names = sorted(name for name in (record.parts if record else {}) if name.startswith(prefix))
+        if not names:
+            raise self._missing(stage)
+        return [self.path / name for name in names]
+
+    def _frame(self, stage: str, prefix: str) -> pl.DataFrame:
+        paths = self.part_paths(stage, prefix)
+        try:
+            return pl.read_parquet(paths)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise InputError(
+                f"{paths[0].parent}: can't be read ({error}); run `cotlens run` again to mend it"
+            ) from None
+
+    def _missing(self, stage: str) -> InputError:
+        return InputError(f"{self.path}: stage {stage!r} has not run; run `cotlens {stage} {self.path}`")
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(name)}</td><td>{record.status}</td><td>{record.duration_s:.0f} s</td></tr>"
+            for name, record in self.manifest.stages.items()
+        )
+        return f"<b>cotlens run</b> {html.escape(str(self.path))}<table>{rows}</table>"
+
+
+class RunWriter(Run):
+    """A run directory, held by this process for writing. Use as a context manager."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, path: Path, config: RunConfig, may_differ: bool = False) -> Iterator[Self]:
+        """Create a run directory, or go on with the one that is there.
+
+        With ``may_differ`` new settings replace the old; stages whose key they change are made again.
+
+        Raises:
+            RunMismatchError: the directory holds a run with another configuration.
+            RunLockedError: another process holds it.
+            EnvironmentFault: the folder can't be written.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise InputError(f"{path}: not a folder; name another one with --out") from None
+        except OSError as error:
+            raise EnvironmentFault(f"{path}: can't be created: {error.strerror}") from None
+        with _lock(path):
+            if (path / MANIFEST).exists():
+                manifest = read_manifest(path)
+                if not may_differ and (changed := differences(manifest.config, config)):
+                    raise RunMismatchError(
+                        f"{path} holds a run with other settings ({'; '.join(changed)}); "
+                        "change them back, name another folder with --out, or add --new-run"
+                    )
+                manifest.config = config
+            else:
+                _refuse_foreign_folder(path)
+                manifest = Manifest(created_at=_now(), config=config, packages=_package_versions())
+            writer = cls(path, manifest)
+            _remove_temporary_files(path)
+            writer.save_manifest()
+            yield writer
+
+    def save_manifest(self) -> None:
+        write_atomic(self.path / MANIFEST, self.manifest.model_dump_json(indent=1).encode())
+
+    def begin(self, stage: str, key: str) -> bool:
+        """Start or resume ``stage``; False if it is done under this key and all its files are intact."""
+        record = self.manifest.stages.get(stage)
+        if record is None or record.key != key:
+            self.manifest.stages[stage] = StageRecord(key=key)
+            self.save_manifest()
+            return True
+        damaged = [name for name, part in record.parts.items() if not _intact(self.path / name, part)]
+        for name in damaged:
+            self._set_aside(name)
+            del record.parts[name]
+        if damaged:
+            record.status = "running"
+        self.save_manifest()
+        return record.status != "done"
+
+    def finish(self, stage: str, duration_s: float) -> None:
+        """Mark ``stage`` as done; ``duration_s`` adds to what earlier, interrupted tries took."""
+        record = self.manifest.stages[stage]
+        record.status, record.finished_at = "done", _now()
+        record.duration_s += duration_s
+        self.save_manifest()
+
+    def has_part(self, stage: str, name: str) -> bool:
+        return name in self.manifest.stages[stage].parts
+
+    def add_frame(self, stage: str, name: str, frame: pl.DataFrame) -> None:
+        """Write ``frame`` as the Parquet file ``name`` and record it under ``stage``."""
+        buffer = io.BytesIO()
+        frame.write_parquet(buffer, compression="zstd", statistics=True)
+        self.add_bytes(stage, name, buffer.getvalue(), rows=frame.height)
+
+    def add_bytes(self, stage: str, name: str, data: bytes, rows: int | None = None) -> None:
+        """Write ``data`` as the file ``name`` and record it under ``stage``."""
+        target = self.path / name
+        _make_folder(target.parent)
+        write_atomic(target, data)
+        self.manifest.stages[stage].parts[name] = PartRecord(
+            sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data), rows=rows
+        )
+        self.save_manifest()
+
+    def record_file(self, stage: str, name: str, rows: int | None = None) -> None:
+        """Record a file that was written by appending."""
+        data = (self.path / name).read_bytes()
+        self.manifest.stages[stage].parts[name] = PartRecord(
+            sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data), rows=rows
+        )
+        self.save_manifest()
+
+    def _set_aside(self, name: str) -> None:
+        damaged = self.path / name
+        if damaged.exists():
+            damaged.replace(damaged.with_name(damaged.name + ".damaged"))
+            logger.warning("%s: checksum does not match; set aside as %s.damaged and made again", damaged, name)
+        else:
+            logger.warning("%s: missing; made again", damaged)
+
+
+def damaged_parts(run: Run) -> list[str]:
+    """Names of the files whose checksum is not the one in the manifest."""
+    return [
+        name
+        for record in run.manifest.stages.values()
+        for name, part in record.parts.items()
+        if not _intact(run.path / name, part)
+    ]
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """Open a run directory for reading. Needs neither torch nor the model.
+
+    Raises:
+        InputError: if ``path`` is not a run directory, or its manifest can't be read.
+    """
+    folder = Path(path)
+    return Run(folder, read_manifest(folder))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{folder}: not a run directory (no {MANIFEST}); make one with `cotlens run`") from None
+    except OSError as error:
+        raise InputError(f"{folder / MANIFEST}: can't be read: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"{folder / MANIFEST}: damaged at {place or 'its start'}: {first['msg']}; "
+            "restore the file, or name another folder with --out"
+        ) from None
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read records written line by line; a last line that a crash cut short is left out."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    records = []
+    for number, line in enumerate(raw.split(b"\n")[:-1], start=1):
+        try:
+            if line.strip():
+                records.append(json.loads(line))
+        except ValueError:
+            raise InputError(f"{path}, line {number}: damaged; remove the line or the file") from None
+    return records
+
+
+def open_for_appending(path: Path) -> BinaryIO:
+    """Open a file of lines to append to, without the piece of a line that a crash may have left there."""
+    try:
+        file = path.open("ab")
+        if file.tell():
+            raw = path.read_bytes()
+            file.truncate(raw.rfind(b"\n") + 1)
+        return file
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: can't be written: {error.strerror}") from None
+
+
+def content_hash(*values: object) -> str:
+    """sha256 of the canonical JSON of ``values``."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def write_atomic(target: Path, data: bytes) -> None:
+    """Write ``data`` so that ``target`` is at every moment either what it was or complete.
+
+    Raises:
+        EnvironmentFault: disk full, folder read-only, or the like.
+    """
+    temporary: str | None = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # noqa: PTH101
+        os.replace(temporary, target)  # noqa: PTH105
+        _sync_folder(target.parent)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108
+        raise EnvironmentFault(
+            f"{target}: can't be written: {error.strerror or error}; what was finished before is kept"
+        ) from None
+
+
+def _intact(path: Path, part: PartRecord) -> bool:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == part.sha256
+    except OSError:
+        return False
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems refuse to sync a folder
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise EnvironmentFault(f"{folder}: can't be created: {error.strerror}") from None
+
+
+def _refuse_foreign_folder(path: Path) -> None:
+    foreign = [entry.name for entry in path.iterdir() if entry.name != LOCK and not entry.name.endswith(".tmp")]
+    if foreign:
+        raise InputError(f"{path}: holds files but no run ({foreign[0]!r}, ...); name an empty folder with --out")
+
+
+def _remove_temporary_files(path: Path) -> None:
+    for leftover in [*path.glob(".*.tmp"), *path.glob("*/.*.tmp")]:
+        leftover.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold ``run.lock``; a lock whose process on this machine is gone is taken over."""
+    path = folder / LOCK
+    holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
+    for _ in range(2):
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            _clear_stale_lock(path)
+            continue
+        except OSError as error:
+            raise EnvironmentFault(f"{folder}: can't be written: {error.strerror}") from None
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(holder)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise EnvironmentFault(f"{path}: can't be written: {error.strerror}") from None
+        break
+    else:
+        raise RunLockedError(f"{folder}: another process took the run a moment ago; try again")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _clear_stale_lock(path: Path) -> None:
+    try:
+        holder = _lock_holder(path)
+        if not holder and time.time() - path.stat().st_mtime > EMPTY_LOCK_AGE_S:
+            logger.warning("%s: names no process and is old; taken over", path)
+            path.unlink(missing_ok=True)
+            return
+    except FileNotFoundError:
+        return
+    pid, host = holder.get("pid"), holder.get("host")
+    if host == socket.gethostname() and isinstance(pid, int) and not _is_alive(pid):
+        logger.warning("%s: left by process %s, which is gone; taken over", path, pid)
+        path.unlink(missing_ok=True)
+        return
+    who = f"process {pid} on {host} since {holder.get('since')}" if holder else "an unknown process"
+    raise RunLockedError(f"{path.parent}: in use by {who}; wait for it, or delete {path} if that process is gone")
+
+
+def _lock_holder(path: Path) -> Mapping[str, Any]:
+    """Empty when its process was ended between making the file and writing into it, or is just doing so."""
+    try:
+        holder = json.loads(path.read_text())
+    except ValueError:
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _package_versions() -> dict[str, str]:
+    found = {}
+    for name in _RECORDED_PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,37 @@
+"""A run in a few numbers, for the terminal and for machines. Shows what there is of an unfinished run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cotlens.analyze import intervention_effects
+from cotlens.store import Run
+
+__all__ = ["summarize"]
+
+
+def summarize(run: Run) -> dict[str, Any]:
+    """Stages, accuracy by variant, frequency by concept, and the interventions' effects."""
+    manifest = run.manifest
+    found: dict[str, Any] = {
+        "run": str(run.path),
+        "model": manifest.config.model.name,
+        "problems": manifest.config.problems.source,
+        "stages": {name: record.status for name, record in manifest.stages.items()},
+        "duration_s": round(sum(record.duration_s for record in manifest.stages.values()), 1),
+    }
+    if run.is_done("label"):
+        found["reasoning_neurons"] = run.concepts().select("layer", "neuron").unique().height
+        found["discovered_neurons"] = run.neurons().height
+    if run.is_done("analyze"):
+        found["accuracy"] = run.analysis("accuracy").to_dicts()
+        found["frequencies"] = run.frequencies().to_dicts()
+    if run.is_done("intervene"):
+        effects, p_value = intervention_effects(run.interventions(), manifest.config.analyze.confidence)
+        found["interventions"] = [
+            {"set": e.set, "draws": e.draws, "accuracy": e.accuracy, "low": e.low, "high": e.high} for e in effects
+        ]
+        found["intervention_p_value"] = p_value
+    if run.is_done("report"):
+        found["report"] = str(run.path / "report.html")
+    return found

@@ -1,0 +1,27 @@
+"""Token texts made fit to be looked at: on a terminal, in a report, anywhere."""
+
+from __future__ import annotations
+
+import unicodedata
+
+__all__ = ["visible"]
+
+_SHOWN = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
+# Unicode categories that can't be seen, or that act on the text around them: control, format, surrogate, unassigned.
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def visible(token: str, most: int = 24) -> str:
+    """``token`` with spaces and newlines shown as signs, and what could hide or act (escapes, direction marks) escaped.
+
+    Longer texts are cut to ``most`` characters with an ellipsis.
+    """
+    cut = token if len(token) <= most else token[: most - 1] + "…"
+    return "".join(_SHOWN.get(char) or _escape(char) for char in cut)
+
+
+def _escape(char: str) -> str:
+    if unicodedata.category(char) not in _UNSEEN:
+        return char
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,17 @@
+import torch
+
+from cotlens import LanguageModel
+from cotlens.generate.batching import choose_batch_size, is_out_of_memory
+
+
+def test_longer_rows_make_smaller_batches(lm: LanguageModel) -> None:
+    sizes = [choose_batch_size(lm, length, 150, 900) for length in (10, 10**5, 10**9)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > 1
+    assert sizes[-1] == 1
+
+
+def test_only_memory_errors_count_as_such() -> None:
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte"))
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))

@@ -1,0 +1,123 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from cotlens import LanguageModel, Noise, Scale, Zero, intervene
+from cotlens.errors import InputError
+
+NEURONS = [(0, 3), (1, 40), (1, 7), (1, 41)]
+IDS = torch.arange(1, 30)[None]
+
+
+def logits(lm: LanguageModel) -> torch.Tensor:
+    with torch.inference_mode():
+        return lm.model(IDS).logits
+
+
+def with_edited_weights(lm: LanguageModel, edit: object) -> torch.Tensor:
+    """The same edit, made on a copy of the weights."""
+    twin = LanguageModel(copy.deepcopy(lm.model), lm.tokenizer, name=lm.name)
+    for ffn in twin.ffn:
+        index = torch.tensor([n for layer, n in edit.neurons if layer == ffn.layer], dtype=torch.long)
+        if len(index):
+            change = edit.change(lm.ffn[ffn.layer], index)
+            weight = ffn.down_projection.weight.data
+            (weight if "gpt2" in lm.name else weight.T)[index] += change
+    return logits(twin)
+
+
+@pytest.mark.parametrize("edit", [Noise(NEURONS, sigma=2.0, seed=3), Zero(NEURONS), Scale(NEURONS, -3.0)])
+def test_equals_editing_the_value_vectors(lm: LanguageModel, edit: object) -> None:
+    with intervene(lm, [edit]):
+        edited = logits(lm)
+    torch.testing.assert_close(edited, with_edited_weights(lm, edit), rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(edited, logits(lm), atol=1e-2), "the edit has an effect"
+
+
+@pytest.mark.parametrize("edit", [Noise(NEURONS, sigma=0.0), Scale(NEURONS, 1.0), Zero([])])
+def test_an_edit_that_changes_nothing_changes_no_bit(lm: LanguageModel, edit: object) -> None:
+    plain = logits(lm)
+    with intervene(lm, [edit]):
+        assert logits(lm).equal(plain)
+
+
+def test_weights_and_forward_are_as_before_even_after_an_error(lm: LanguageModel) -> None:
+    plain = logits(lm)
+    weights = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
+
+    def fail() -> None:
+        with intervene(lm, [Noise(NEURONS, sigma=5.0), Zero([(2, 2)])]):
+            logits(lm)
+            raise RuntimeError("stop here")
+
+    with pytest.raises(RuntimeError, match="stop here"):
+        fail()
+    assert all(tensor.equal(weights[name]) for name, tensor in lm.model.state_dict().items())
+    assert all(not ffn.down_projection._forward_hooks for ffn in lm.ffn)
+    assert logits(lm).equal(plain)
+
+
+def test_scale_zero_is_zero(lm: LanguageModel) -> None:
+    with intervene(lm, [Zero(NEURONS)]):
+        zeroed = logits(lm)
+    with intervene(lm, [Scale(NEURONS, 0.0)]):
+        torch.testing.assert_close(logits(lm), zeroed)
+
+
+def test_noise_has_mean_zero_and_the_stated_size_for_each_neuron(smollm2: LanguageModel) -> None:
+    ffn = smollm2.ffn[20]
+    index = torch.arange(60)
+    change = Noise([(20, n) for n in range(60)], sigma=0.5).change(ffn, index)
+    rms = ffn.value_vectors[index].square().mean(dim=1).sqrt()
+    relative = (change / rms[:, None]).numpy()
+    assert abs(relative.mean()) < 0.01
+    np.testing.assert_allclose(relative.std(axis=1), 0.5, atol=0.06)
+    correlation = np.corrcoef(relative)
+    assert np.abs(correlation - np.eye(60)).max() < 0.2, "each neuron has its own noise"
+
+
+def test_noise_depends_on_seed_and_neuron_and_not_on_the_set(llama: LanguageModel) -> None:
+    ffn = llama.ffn[1]
+    one = Noise([(1, 7)], seed=1).change(ffn, torch.tensor([7]))
+    among = Noise([(1, 3), (1, 7)], seed=1).change(ffn, torch.tensor([3, 7]))
+    other_seed = Noise([(1, 7)], seed=2).change(ffn, torch.tensor([7]))
+    assert one[0].equal(among[1])
+    assert not one.equal(other_seed)
+
+
+def test_a_set_and_its_complement_add_up_to_the_whole_layer(llama: LanguageModel) -> None:
+    whole = [(1, n) for n in range(48)]
+    with intervene(llama, [Noise(whole, sigma=1.0)]):
+        together = logits(llama)
+    with intervene(llama, [Noise(whole[:20], sigma=1.0), Noise(whole[20:], sigma=1.0)]):
+        torch.testing.assert_close(logits(llama), together, rtol=1e-4, atol=1e-4)
+
+
+def test_layers_before_the_edited_one_are_untouched(llama: LanguageModel) -> None:
+    def inputs() -> list[torch.Tensor]:
+        kept: list[torch.Tensor] = []
+        handles = [
+            ffn.down_projection.register_forward_pre_hook(lambda _m, args: kept.append(args[0].clone()))
+            for ffn in llama.ffn
+        ]
+        logits(llama)
+        for handle in handles:
+            handle.remove()
+        return kept
+
+    plain = inputs()
+    with intervene(llama, [Noise([(1, 0), (1, 1)], sigma=3.0)]):
+        edited = inputs()
+    assert plain[0].equal(edited[0])
+    assert plain[1].equal(edited[1])
+    assert not plain[2].equal(edited[2])
+
+
+@pytest.mark.parametrize(
+    ("neurons", "message"), [([(7, 0)], "L7N0: layer 7"), ([(0, 99)], "L0N99: neuron 99"), ([(0, 1)] * 2, "twice")]
+)
+def test_a_wrong_neuron_is_named(llama: LanguageModel, neurons: list[tuple[int, int]], message: str) -> None:
+    with pytest.raises(InputError, match=message), intervene(llama, [Zero(neurons)]):
+        pass

@@ -1,0 +1,222 @@
+"""A small run directory, made by hand and without a model, and its report."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from cotlens.analyze import analyze_stage
+from cotlens.config import RunConfig
+from cotlens.report import report_stage
+from cotlens.store import Manifest, RunWriter
+from cotlens.types import Silent
+
+LAYERS, WIDTH = 4, 8
+TEXT = ["The", " sum", " is", " 4", " +", " 9", " =", " 1", "3", ".\n", "The", " answer", " is", " 13", "."]
+#: Layer, neuron, sign, concept. Layer 0 is not labelled; L2N3 carries two concepts.
+LABELLED = [(1, 0, 1, "add"), (2, 3, 1, "add"), (2, 3, 1, "equals"), (3, 5, -1, "logic")]
+
+
+@dataclass
+class Content:
+    """What stands in the run; a test replaces what it is about."""
+
+    variants: tuple[str, ...] = ("cot", "text_only")
+    questions: int = 4
+    right: int = 2
+    model: str = "tiny"
+    question: str = "Ann has 4 pens and Bob has 9. How many do they have?"
+    tokens: list[str] = field(default_factory=lambda: list(TEXT))
+    strange: str = " odd"
+    reason: str = "5 of 20 tokens are words of 'add': sum"
+    concept: str = "logic"
+    labelled: bool = True
+    recorded: bool = True
+    reasoning_draws: int = 2
+    control_draws: int = 3
+    kind: str = "noise"
+
+
+def _config(content: Content) -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "model": {"name": content.model},
+            "problems": {"limit": content.questions},
+            "prompt": {"variants": content.variants},
+            "discover": {"top_k": 2},
+            "analyze": {"bootstrap": 40, "control_draws": 4},
+            "intervene": {
+                "variant": content.variants[0],
+                "kind": content.kind,
+                "reasoning_draws": content.reasoning_draws,
+                "control_draws": content.control_draws,
+            },
+        }
+    )
+
+
+def _completions(content: Content, variant: str) -> pl.DataFrame:
+    rows = []
+    for question in range(content.questions):
+        right = question < content.right
+        rows.append(
+            {
+                "variant": variant,
+                "question_id": f"q{question}",
+                "question": content.question,
+                "gold": "13",
+                "prompt_length": 3,
+                "token_ids": [900, 901, 902, *range(len(content.tokens))],
+                "text": "".join(content.tokens),
+                "stop_reason": "stop",
+                "answer_strict": "13" if right else None,
+                "answer_flexible": "13",
+                "correct": right,
+                "correct_flexible": True,
+            }
+        )
+    return pl.DataFrame(rows, schema_overrides={"token_ids": pl.List(pl.Int32), "answer_strict": pl.String})
+
+
+def _activations(content: Content, variant: str) -> pl.DataFrame:
+    """At step t the neurons t and t + 3 of every layer are active, with alternating signs."""
+    rows = [
+        {
+            "variant": variant,
+            "question_id": f"q{question}",
+            "step": step,
+            "token_id": step,
+            "layer": layer,
+            "neuron": [(step + question) % WIDTH, (step + question + 3) % WIDTH],
+            "coefficient": [1.5, -0.5],
+            "score": [3.0, 1.0],
+        }
+        for question in range(content.questions if content.recorded else 0)
+        for step in range(len(content.tokens))
+        for layer in range(LAYERS)
+    ]
+    schema = {
+        "variant": pl.String, "question_id": pl.String, "step": pl.Int32, "token_id": pl.Int32, "layer": pl.Int32,
+        "neuron": pl.List(pl.Int32), "coefficient": pl.List(pl.Float32), "score": pl.List(pl.Float32),
+    }  # fmt: skip
+    return pl.DataFrame(rows, schema=schema)
+
+
+def _neurons(content: Content) -> pl.DataFrame:
+    """Every neuron; the texts of the tokens 0 to 5 are known from what they promote, those after 9 from nowhere."""
+    rows = [
+        {
+            "layer": layer,
+            "neuron": neuron,
+            "hits": 30 + neuron,
+            "hits_positive": 20 + neuron,
+            "hits_negative": 10,
+            "value_norm": 1.25,
+            "promoted": [*content.tokens[:6], content.strange],
+            "suppressed": [content.strange, *content.tokens[6:10]],
+            "promoted_ids": [0, 1, 2, 3, 4, 5, 77],
+            "suppressed_ids": [77, 6, 7, 8, 9],
+            "norm": "none",
+        }
+        for layer in range(LAYERS)
+        for neuron in range(WIDTH)
+    ]
+    return pl.DataFrame(
+        rows,
+        schema_overrides={
+            "layer": pl.Int32, "neuron": pl.Int32, "hits_positive": pl.UInt32, "hits_negative": pl.UInt32,
+            "promoted_ids": pl.List(pl.Int32), "suppressed_ids": pl.List(pl.Int32), "value_norm": pl.Float32,
+        },
+    )  # fmt: skip
+
+
+def _interventions(content: Content) -> pl.DataFrame:
+    sets = [("none", 1), ("reasoning", content.reasoning_draws), ("random", content.control_draws)]
+    rows = [
+        {
+            "set": name,
+            "kind": "none" if name == "none" else content.kind,
+            "dose": 1.0,
+            "draw": draw,
+            "question_id": f"q{question}",
+            "answer": "13" if right else None,
+            "correct": right,
+            "text": "".join(content.tokens) if right else f"I say {content.strange}",
+        }
+        for name, draws in (sets if content.labelled else sets[:1])
+        for draw in range(draws)
+        for question in range(content.questions)
+        for right in [question < content.right and not (name == "reasoning" and question == 0)]
+    ]
+    return pl.DataFrame(rows, schema_overrides={"draw": pl.Int32, "answer": pl.String})
+
+
+def _label(run: RunWriter, content: Content) -> None:
+    labelled = [(*rest, content.concept if concept == "logic" else concept) for *rest, concept in LABELLED]
+    replies = [
+        {"neuron": f"L{layer}N{neuron}", "sign": sign, "concept": concept, "status": "ok", "verdict": True}
+        | {"reason": content.reason}
+        for layer, neuron, sign, concept in labelled
+    ]
+    refused = {"neuron": "L1N1", "sign": 1, "concept": "add", "status": "refused", "verdict": None, "reason": ""}
+    lines = [json.dumps(reply) + "\n" for reply in (*replies, refused)]
+    (run.path / "judgements.jsonl").write_text("".join(lines) if content.labelled else "")
+    run.record_file("label", "judgements.jsonl")
+    schema = {"layer": pl.Int32, "neuron": pl.Int32, "sign": pl.Int8, "concept": pl.String}
+    frame = pl.DataFrame(labelled if content.labelled else [], schema=schema, orient="row")
+    run.add_frame("label", "concepts.parquet", frame)
+
+
+def make_run(path: Path, content: Content) -> RunWriter:
+    """A run directory in which every stage but the report is done."""
+    path.mkdir()
+    model = {"fingerprint": "f" * 64, "n_layers": LAYERS, "d_ff": WIDTH, "d_model": 16}
+    packages = {"cotlens": "0.1.0"}
+    created = "2026-01-02T03:04:05+00:00"
+    run = RunWriter(path, Manifest(created_at=created, config=_config(content), packages=packages, model=model))
+    for stage in ("generate", "discover", "project", "label", "analyze", "intervene", "report"):
+        run.begin(stage, stage)
+        if stage == "generate":
+            for place, variant in enumerate(content.variants):
+                run.add_frame(stage, f"completions/{place}.parquet", _completions(content, variant))
+        elif stage == "discover":
+            for place, variant in enumerate(content.variants):
+                run.add_frame(stage, f"activations/{place}.parquet", _activations(content, variant))
+        elif stage == "project":
+            run.add_frame(stage, "neurons.parquet", _neurons(content))
+        elif stage == "label":
+            _label(run, content)
+        elif stage == "analyze":
+            analyze_stage(run, Silent())
+        elif stage == "intervene":
+            run.add_frame(stage, "interventions/0.parquet", _interventions(content))
+        if stage != "report":
+            run.finish(stage, 60.0)
+    return run
+
+
+@dataclass(frozen=True)
+class Report:
+    run: RunWriter
+    html: str
+
+
+@pytest.fixture(scope="session")
+def report_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Report]:
+    """Make a run with some content, and its report."""
+
+    def make(**content: object) -> Report:
+        run = make_run(tmp_path_factory.mktemp("report") / "run", Content(**content))  # type: ignore[arg-type]
+        report_stage(run, Silent())
+        return Report(run, (run.path / "report.html").read_text(encoding="utf-8"))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def report(report_of: Callable[..., Report]) -> Report:
+    """The report of a run with nothing unusual in it."""
+    return report_of()

@@ -1,0 +1,228 @@
+"""The command line as a user meets it: real processes, their exit codes and their one line."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cotlens import RunConfig, open_run
+from cotlens.pipeline import STAGES, run_pipeline
+
+SETTINGS = {
+    "problems": {"limit": 3},
+    "prompt": {"variants": ["cot", "text_only"], "shots": 1},
+    "generate": {"max_new_tokens": 6},
+    "discover": {"top_k": 4},
+    "project": {"top_n": 5},
+    "analyze": {"bootstrap": 20, "control_draws": 2},
+    "intervene": {"reasoning_draws": 1, "control_draws": 1},
+}
+
+
+VERBS = [*STAGES, "demo", "run", "show", "validate", "neuron", "trace"]
+
+
+def cotlens(*words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cotlens.cli", *map(str, words)],
+        capture_output=True, text=True, check=False, timeout=120, **options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run_file(tmp_path_factory: pytest.TempPathFactory, llama_folder: Path) -> Path:
+    file = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    file.write_text(yaml.safe_dump(SETTINGS | {"model": {"name": str(llama_folder), "device": "cpu"}}))
+    return file
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory, llama_folder: Path) -> Path:
+    config = RunConfig.model_validate(SETTINGS | {"model": {"name": str(llama_folder), "device": "cpu"}})
+    return run_pipeline(config, tmp_path_factory.mktemp("runs") / "tiny").path
+
+
+def test_help_lists_every_verb() -> None:
+    done = cotlens("--help")
+    assert done.returncode == 0
+    for verb in VERBS:
+        assert f" {verb} " in done.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, cotlens.cli as c\n"
+        "sys.argv = ['cotlens', '--help']\n"
+        "try: c.main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'polars', 'pydantic', 'altair', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_show_imports_no_torch(run_dir: Path) -> None:
+    code = (
+        "import sys, cotlens.cli as c\n"
+        f"sys.argv = ['cotlens', 'show', {str(run_dir)!r}]\n"
+        "try: c.main()\nexcept SystemExit as e: assert e.code == 0, e.code\n"
+        "assert not {'torch', 'transformers', 'altair'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_run_then_show(run_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = cotlens("run", run_file, "--out", out)
+    assert first.returncode == 0, first.stderr
+    assert "Accuracy by prompt variant" in first.stdout
+    assert "Answering questions" in first.stderr
+    assert "Answering questions" not in first.stdout
+    shown = cotlens("show", out, "--json")
+    found = json.loads(shown.stdout)
+    assert set(found["stages"].values()) == {"done"}
+    assert [row["variant"] for row in found["accuracy"]] == ["cot", "text_only"]
+    assert Path(found["report"]).exists()
+
+
+def test_a_stage_verb_changes_its_own_settings_only(run_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert cotlens("run", run_file, "--out", out, "--limit", "2").returncode == 0
+    assert cotlens("analyze", out, "--set", "analyze.bootstrap=30").returncode == 0
+    assert open_run(out).config.analyze.bootstrap == 30
+    refused = cotlens("analyze", out, "--set", "discover.top_k=2")
+    assert refused.returncode == 2
+    assert "changes settings under analyze.* only" in refused.stderr
+
+
+def test_other_settings_are_refused_and_new_run_starts_beside(run_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert cotlens("run", run_file, "--out", out, "--limit", "1").returncode == 0
+    refused = cotlens("run", run_file, "--out", out, "--limit", "2")
+    assert refused.returncode == 2
+    assert "problems.limit: 1 -> 2" in refused.stderr
+    assert cotlens("run", run_file, "--out", out, "--limit", "2", "--new-run").returncode == 0
+    assert open_run(tmp_path / "out-2").completions().height == 4
+
+
+def test_validate_a_file_and_a_run(run_file: Path, run_dir: Path) -> None:
+    assert "valid" in cotlens("validate", run_file).stdout
+    assert "all intact" in cotlens("validate", run_dir).stdout
+
+
+def test_validate_names_a_damaged_part(run_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert cotlens("run", run_file, "--out", out, "--limit", "1").returncode == 0
+    (out / "neurons.parquet").write_bytes(b"")
+    done = cotlens("validate", out)
+    assert done.returncode == 2
+    assert "neurons.parquet" in done.stderr
+
+
+def test_neuron_and_trace_speak_json(llama_folder: Path) -> None:
+    neuron = json.loads(cotlens("neuron", llama_folder, "L1N7", "--top-n", "3", "--json").stdout)
+    assert neuron["neuron"] == "L1N7"
+    assert len(neuron["promoted"]) == len(neuron["suppressed"]) == 3
+    trace = json.loads(cotlens("trace", llama_folder, "5 * 4 = 20", "--top-k", "2", "--json").stdout)
+    assert "".join([trace["steps"][0]["read"], *(step["next"] for step in trace["steps"])]) == "5 * 4 = 20"
+    assert {len(step["neurons"]) for step in trace["steps"]} == {2}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["neuron", "smollm2-135", "L1N1"], 3, "did you mean 'smollm2-135m'"),
+        (["neuron", "/nowhere", "L1N1"], 3, "/nowhere: no such file or folder"),
+        (["neuron", "{model}", "12,345"], 2, "write layer and index as L12N345"),
+        (["neuron", "{model}", "L99N0"], 2, "layer 99 is out of range"),
+        (["neuron", "{model}", "L0N0", "--norm", "x"], 2, "give none or gamma"),
+        (["neuron", "{model}", "L0N0", "--dtype", "float8"], 2, "dtype 'float8' is not known"),
+        (["trace", "{model}", ""], 2, "at least two"),
+        (["trace", "{model}", "ab cd", "--top-k", "999"], 2, "48 neurons per layer"),
+        (["run", "{tmp}/none.yaml"], 2, "none.yaml: no such file"),
+        (["run", "{tmp}"], 2, "a folder, not a configuration file"),
+        (["run", "{file}", "--set", "prompt.variants=[cto]"], 2, "variant 'cto' is not known; did you mean 'cot'"),
+        (
+            ["run", "{file}", "--set", "discover.topk=3"],
+            2,
+            "unknown key 'discover.topk'; did you mean 'discover.top_k'",
+        ),
+        (["run", "{file}", "--set", "problems.source=gsm8k.jsonl"], 2, "gsm8k.jsonl: no such file"),
+        (["run", "{file}", "--set", "discover.top_k=49", "--out", "{tmp}/k"], 2, "top_k is 49"),
+        (["run", "{file}", "--limit", "0"], 2, "problems.limit"),
+        (["run", "{file}", "--limt", "3"], 2, "No such option: --limt"),
+        (["run", "{file}", "--out", "{file}"], 2, "not a folder"),
+        (["show", "{tmp}"], 2, "not a run directory"),
+        (["shwo"], 2, "shwo"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_its_exit_code(
+    words: list[str], code: int, message: str, tmp_path: Path, llama_folder: Path, run_file: Path
+) -> None:
+    places = {"{model}": str(llama_folder), "{tmp}": str(tmp_path), "{file}": str(run_file)}
+    for name, value in places.items():
+        words = [word.replace(name, value) for word in words]
+    done = cotlens(*words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (code, "")
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("cotlens: ")]
+    assert message in line
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = cotlens("show", tmp_path, "--debug")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_it_soon_with_the_command_to_go_on(
+    run_file: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    out = tmp_path / "out"
+    words = ["run", str(run_file), "--out", str(out), "--set", "generate.max_new_tokens=900", "--limit", "60"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cotlens.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not (out / "manifest.json").exists():
+        time.sleep(0.05)
+    time.sleep(1.5)
+    process.send_signal(number)
+    started = time.monotonic()
+    _, said = process.communicate(timeout=20)
+    assert time.monotonic() - started < 10
+    assert process.returncode == code
+    assert f"go on with: cotlens run {run_file} --out {out}" in said
+    assert not (out / "run.lock").exists()
+
+
+def test_a_full_disk_is_an_environment_fault_and_keeps_what_was_finished(run_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def small_files() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000))
+
+    full = cotlens("run", run_file, "--out", out, preexec_fn=small_files)
+    assert full.returncode == 3, full.stderr
+    assert "can't be written" in full.stderr
+    kept = {name for record in open_run(out).manifest.stages.values() for name in record.parts}
+    assert kept
+    assert cotlens("validate", out).returncode == 0
+    assert cotlens("run", run_file, "--out", out).returncode == 0
+
+
+def test_a_second_process_is_refused_by_name(run_file: Path, run_dir: Path) -> None:
+    (run_dir / "run.lock").write_text(json.dumps({"pid": os.getpid(), "host": os.uname().nodename, "since": "now"}))
+    try:
+        done = cotlens("analyze", run_dir)
+    finally:
+        (run_dir / "run.lock").unlink()
+    assert done.returncode == 2
+    assert f"process {os.getpid()}" in done.stderr

@@ -1,0 +1,27 @@
+import pytest
+
+from cotlens.tokens import visible
+
+
+@pytest.mark.parametrize(
+    ("token", "shown"),
+    [
+        (" plus", "␣plus"),
+        ("\n\n", "↵↵"),
+        ("\t", "⇥"),
+        ("\x1b[31m", "\\x1b[31m"),
+        ("\u202eabc", "\\u202eabc"),
+        ("\x00", "\\x00"),
+        ("\ud800", "\\ud800"),
+        ("\U000e0041", "\\U000e0041"),
+        ("naïve 数", "naïve␣数"),
+        ("<b>", "<b>"),
+    ],
+)
+def test_what_can_not_be_seen_is_shown(token: str, shown: str) -> None:
+    assert visible(token) == shown
+
+
+def test_long_texts_are_cut() -> None:
+    assert visible("x" * 100_000) == "x" * 23 + "…"
+    assert visible("abcdef", most=4) == "abc…"
