@@ -14,7 +14,7 @@ import torch
 
 from cotlens import build_prompt, generate, load_model, load_problems, project
 from cotlens.capture import capture_top_neurons
-from cotlens.model import LanguageModel
+from cotlens.model.language_model import LanguageModel
 from cotlens.model.shared_prefix import SuffixBatch, common_prefix_length, compute_prefix
 
 QUESTIONS = 24

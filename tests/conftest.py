@@ -1,5 +1,6 @@
 """Settings and tiny models that all tests share. Nothing here needs a network."""
 
+import importlib
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from jaxtyping import install_import_hook
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -18,7 +20,13 @@ from transformers import (
     Qwen2Config,
 )
 
-from cotlens import LanguageModel, load_model
+_SHAPED = ["cotlens.model", "cotlens.capture", "cotlens.discover", "cotlens.project", "cotlens.intervene"]
+
+# Shapes in signatures are checked whenever a test calls the function; users don't pay for that.
+with install_import_hook(_SHAPED, "beartype.beartype"):
+    for module in (*_SHAPED, "cotlens.model.shared_prefix", "cotlens.intervene.edits"):
+        importlib.import_module(module)
+    from cotlens import LanguageModel, load_model
 
 settings.register_profile("cotlens", derandomize=True, database=None, deadline=None)
 settings.load_profile("cotlens")

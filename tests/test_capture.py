@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 
 from cotlens import LanguageModel
 from cotlens.capture import capture_top_neurons, select_top_k
@@ -15,6 +16,11 @@ def test_the_best_come_first_and_ties_go_by_index() -> None:
     score = torch.tensor([[1.0, 3.0, 3.0, 0.0, 3.0], [0.0, 0.0, 0.0, 0.0, 0.0], [5.0, 4.0, 3.0, 2.0, 1.0]])
     assert select_top_k(score, 2).tolist() == [[1, 2], [0, 1], [0, 1]]
     assert select_top_k(score, 5).tolist() == [[1, 2, 4, 0, 3], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4]]
+
+
+def test_shapes_are_checked_in_tests() -> None:
+    with pytest.raises(TypeCheckError):
+        select_top_k(torch.ones(5), 2)
 
 
 def test_top_k_equals_a_stable_sort_on_many_ties() -> None:

@@ -1,3 +1,5 @@
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -68,9 +70,14 @@ def test_half_precision_weights_give_fp32_logits(llama: LanguageModel) -> None:
         ({"neurons": [(0, 48)]}, "neuron 48 is out of range"),
         ({"neurons": [(0, 0)], "top_n": 0}, "top_n is 0"),
         ({"neurons": [(0, 0)], "top_n": 401}, "top_n is 401"),
-        ({"neurons": [(0, 0)], "norm": "beta"}, "norm is 'beta'"),
     ],
 )
 def test_bad_input_is_named(llama: LanguageModel, options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         project(llama, **options)  # type: ignore[arg-type]
+
+
+def test_an_unknown_norm_is_named(llama: LanguageModel) -> None:
+    unchecked = inspect.unwrap(project)  # without the run-time type check that only tests have
+    with pytest.raises(InputError, match="norm is 'beta'"):
+        unchecked(llama, neurons=[(0, 0)], norm="beta")

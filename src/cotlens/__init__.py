@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from cotlens.errors import CotlensError
     from cotlens.generate import generate
     from cotlens.intervene import Noise, Scale, Zero, intervene
-    from cotlens.model import LanguageModel, load_model
+    from cotlens.model.language_model import LanguageModel
+    from cotlens.model.load import load_model
     from cotlens.pipeline import run_pipeline
     from cotlens.project import project
     from cotlens.store import Run, open_run
@@ -55,7 +56,7 @@ __all__ = [
 _HOME = {
     "Completion": "types",
     "CotlensError": "errors",
-    "LanguageModel": "model",
+    "LanguageModel": "model.language_model",
     "NeuronId": "types",
     "Noise": "intervene",
     "Projection": "types",
@@ -69,7 +70,7 @@ _HOME = {
     "generate": "generate",
     "intervene": "intervene",
     "load_config": "config",
-    "load_model": "model",
+    "load_model": "model.load",
     "load_problems": "data.problems",
     "open_run": "store",
     "project": "project",

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 
 from cotlens.errors import InputError, NonFiniteError, near_match
-from cotlens.model import LanguageModel
+from cotlens.model.language_model import LanguageModel
 from cotlens.types import TopNeurons
 
 __all__ = ["RANKERS", "TopKRecorder", "capture_top_neurons", "select_top_k"]

@@ -246,7 +246,7 @@ def _print(data: Any, as_json: bool, draw: Any) -> None:
 
 
 def _load(model: str, device: str | None, dtype: str | None) -> Any:
-    from cotlens.model import load_model
+    from cotlens.model.load import load_model
 
     return load_model(model, device or "auto", dtype or "float32")
 

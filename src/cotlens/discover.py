@@ -16,7 +16,7 @@ import torch
 
 from cotlens.capture import TopKRecorder, capture_top_neurons
 from cotlens.errors import InputError, NonFiniteError
-from cotlens.model import LanguageModel
+from cotlens.model.language_model import LanguageModel
 from cotlens.model.shared_prefix import Prefix, SuffixBatch, common_prefix_length, compute_prefix
 from cotlens.store import RunWriter
 from cotlens.types import Progress, TopNeurons

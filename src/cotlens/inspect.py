@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cotlens.discover import top_neurons
 from cotlens.errors import InputError
-from cotlens.model import LanguageModel
+from cotlens.model.language_model import LanguageModel
 from cotlens.project import project
 from cotlens.types import NeuronId
 

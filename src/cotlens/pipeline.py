@@ -21,7 +21,7 @@ from cotlens.store import Run, RunWriter, content_hash
 from cotlens.types import Problem, Progress, Silent
 
 if TYPE_CHECKING:
-    from cotlens.model import LanguageModel
+    from cotlens.model.language_model import LanguageModel
 
 __all__ = ["STAGES", "Stage", "run_pipeline", "validate"]
 
@@ -35,7 +35,7 @@ class Study:
 
     @cached_property
     def lm(self) -> LanguageModel:
-        from cotlens.model import load_model
+        from cotlens.model.load import load_model
 
         model = self.run.config.model
         return load_model(model.name, model.device, model.dtype, model.revision, model.trust_remote_code)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cotlens.errors import InputError
-from cotlens.model import LanguageModel
+from cotlens.model.language_model import LanguageModel
 from cotlens.store import RunWriter
 from cotlens.types import NeuronId, Progress, Projection
 

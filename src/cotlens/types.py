@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -128,6 +128,7 @@ class Projection:
     norm: Literal["none", "gamma"]
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Told how far a stage has come."""
 

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from cotlens.analyze.statistics import cluster_bootstrap, permutation_p_value, wilson
 
@@ -12,6 +13,14 @@ from cotlens.analyze.statistics import cluster_bootstrap, permutation_p_value, w
 )
 def test_wilson_gives_the_textbook_values(successes: int, trials: int, low: float, high: float) -> None:
     assert wilson(successes, trials) == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
+def test_wilson_equals_scipys(confidence: float) -> None:
+    for trials in (1, 7, 60, 1319):
+        for successes in {0, 1, trials // 3, trials}:
+            theirs = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+            assert wilson(successes, trials, confidence) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 
 
 def test_wilson_without_trials_is_not_a_number() -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cotlens.errors import CotlensError
-from cotlens.model import load_model
+from cotlens.model.load import load_model
 
 
 @pytest.mark.parametrize(

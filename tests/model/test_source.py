@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cotlens.errors import ModelFormatError, ModelNotFoundError
-from cotlens.model import load_model, resolve_model
+from cotlens.model.load import load_model
+from cotlens.model.source import resolve_model
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import torch
 
-from cotlens.model import LanguageModel
+from cotlens.model.language_model import LanguageModel
 
 __all__ = ["choose_batch_size", "is_out_of_memory"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from cotlens.errors import EnvironmentFault, InputError
 from cotlens.generate.batching import choose_batch_size, is_out_of_memory
 from cotlens.generate.stopping import Stopped, StopRule
-from cotlens.model import LanguageModel
+from cotlens.model.language_model import LanguageModel
 from cotlens.model.shared_prefix import Prefix, SuffixBatch, common_prefix_length, compute_prefix
 from cotlens.types import Completion
 

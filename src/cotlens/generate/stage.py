@@ -9,7 +9,7 @@ import polars as pl
 from cotlens.data import build_prompt, extract_answer, is_correct
 from cotlens.data.answers import decimal_text
 from cotlens.generate.engine import generate
-from cotlens.model import LanguageModel
+from cotlens.model.language_model import LanguageModel
 from cotlens.store import RunWriter, content_hash
 from cotlens.types import Completion, Problem, Progress
 

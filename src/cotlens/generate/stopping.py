@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cotlens.model import LanguageModel
+from cotlens.model.language_model import LanguageModel
 from cotlens.types import StopReason
 
 __all__ = ["StopRule", "Stopped"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from cotlens.errors import InputError
-from cotlens.model import FeedForward, LanguageModel
+from cotlens.model.architecture import FeedForward
+from cotlens.model.language_model import LanguageModel
 from cotlens.types import NeuronId
 
 __all__ = ["Edit", "Noise", "Scale", "Zero", "intervene"]
@@ -25,6 +26,7 @@ __all__ = ["Edit", "Noise", "Scale", "Zero", "intervene"]
 Neurons = Sequence[tuple[int, int]]
 
 
+@runtime_checkable
 class Edit(Protocol):
     """A change of the value vectors of ``neurons``."""
 

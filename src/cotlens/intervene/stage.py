@@ -12,7 +12,7 @@ from cotlens.data import build_prompt, extract_answer, is_correct
 from cotlens.data.answers import decimal_text
 from cotlens.generate import generate
 from cotlens.intervene.edits import Edit, Noise, Zero, intervene
-from cotlens.model import LanguageModel
+from cotlens.model.language_model import LanguageModel
 from cotlens.store import RunWriter
 from cotlens.types import Problem, Progress
 

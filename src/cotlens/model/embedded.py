@@ -118,7 +118,7 @@ def _write_safetensors(gguf: Path, folder: Path) -> None:
     import torch
     from safetensors import SafetensorError
 
-    from cotlens.model.load import read_checkpoint
+    from cotlens.model.load import quiet_transformers, read_checkpoint
 
     model: Any
     model, tokenizer = read_checkpoint(gguf.parent, gguf.name, torch.float32)
@@ -130,8 +130,9 @@ def _write_safetensors(gguf: Path, folder: Path) -> None:
     for mark in ("quantization_config", "_pre_quantization_dtype"):
         vars(model.config).pop(mark, None)
     try:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        with quiet_transformers():
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
     except SafetensorError as error:  # its own error for a full disk
         raise OSError(str(error)) from None
     for file in folder.iterdir():

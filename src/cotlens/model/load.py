@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def read_checkpoint(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer of a folder, read with the Hugging Face loaders, safetensors or GGUF only."""
     extra = {"gguf_file": gguf_file} if gguf_file else {"use_safetensors": True}
-    with _quiet_transformers():
+    with quiet_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(
                 folder, trust_remote_code=trust_remote_code, **({"gguf_file": gguf_file} if gguf_file else {})
@@ -94,7 +95,7 @@ def _pick_device(name: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Keep the loaders' progress bars and advice off the terminal; what matters is raised."""
     from transformers.utils import logging as hf_logging
 
@@ -104,7 +105,9 @@ def _quiet_transformers() -> Iterator[None]:
     hf_logging.disable_progress_bar()
     logging.captureWarnings(True)
     try:
-        yield
+        # The GGUF reader draws its own bar, which no setting turns off.
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+            yield
     finally:
         logging.captureWarnings(False)
         hf_logging.set_verbosity(level)
