@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from cotlens import RunConfig, load_model, open_run, top_neurons
-from cotlens.errors import ConfigError, InputError, RunMismatchError
+from cotlens.errors import CotlensError, InputError, RunMismatchError
 from cotlens.pipeline import STAGES, run_pipeline
 from cotlens.store import Run
 
@@ -309,8 +309,11 @@ def test_wrong_names_are_found_before_anything_is_loaded(config: RunConfig, tmp_
         ("intervene", {"variant": "text_only"}, "must be one of prompt.variants"),
         ("problems", {"source": str(tmp_path / "gsm8k.jsonl")}, "no such file"),
         ("label", {"judge": "gpt"}, "judge 'gpt' is not known"),
+        ("label", {"min_layer": 3}, "layers 0 to 2"),
+        ("discover", {"top_k": 49}, "has 48 neurons per layer"),
+        ("model", {"name": "smollm2-135"}, "did you mean 'smollm2-135m'"),
     ):
         wrong = RunConfig.model_validate(config.model_dump() | {section: change})
-        with pytest.raises((ConfigError, InputError), match=message):
+        with pytest.raises(CotlensError, match=message):
             run_pipeline(wrong, tmp_path / "run")
     assert not (tmp_path / "run").exists()

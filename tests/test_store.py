@@ -21,6 +21,7 @@ from polars.testing import assert_frame_equal
 from cotlens import store
 from cotlens.config import RunConfig, load_config
 from cotlens.errors import CotlensError, EnvironmentFault, InputError, RunLockedError, RunMismatchError
+from cotlens.lock import EMPTY_LOCK_AGE_S
 from cotlens.store import (
     RunWriter,
     content_hash,
@@ -108,7 +109,7 @@ def test_a_written_file_can_be_read_by_others(tmp_path):
 def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypatch, call, code):
     target = tmp_path / "file"
     write_atomic(target, b"old")
-    monkeypatch.setattr(store.os, call, _fail(code))
+    monkeypatch.setattr(os, call, _fail(code))
     with pytest.raises(EnvironmentFault) as caught:
         write_atomic(target, b"new")
     assert str(caught.value) == f"{target}: can't be written: {os.strerror(code)}; what was finished before is kept"
@@ -117,7 +118,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path, monke
 
 
 def test_a_first_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(store.os, "fsync", _fail(errno.ENOSPC))
+    monkeypatch.setattr(os, "fsync", _fail(errno.ENOSPC))
     with pytest.raises(EnvironmentFault):
         write_atomic(tmp_path / "file", b"new")
     assert _files(tmp_path) == set()
@@ -131,7 +132,7 @@ def test_all_data_are_synced_before_they_get_their_name(tmp_path, monkeypatch):
         status = os.fstat(descriptor)
         seen.append(("folder" if stat.S_ISDIR(status.st_mode) else status.st_size, target.exists()))
 
-    monkeypatch.setattr(store.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     write_atomic(target, b"data")
     assert seen == [(4, False), ("folder", True)]
 
@@ -141,7 +142,7 @@ def test_a_folder_that_cant_be_synced_is_no_failure(tmp_path, monkeypatch):
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
-    monkeypatch.setattr(store.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     write_atomic(tmp_path / "file", b"data")
     assert (tmp_path / "file").read_bytes() == b"data"
 
@@ -273,7 +274,7 @@ def test_a_file_in_the_place_of_the_folder_is_the_users_mistake(tmp_path, below)
 
 @pytest.mark.parametrize("call", ["mkdir", "open"])
 def test_a_folder_that_cant_be_written_is_a_fault_of_the_machine(folder, monkeypatch, call):
-    monkeypatch.setattr(store.os, call, _fail(errno.EROFS))
+    monkeypatch.setattr(os, call, _fail(errno.EROFS))
     with pytest.raises(EnvironmentFault, match=f"{folder}: can't be .*: Read-only file system"):
         RunWriter.open(folder, CONFIG).__enter__()
 
@@ -327,7 +328,7 @@ def test_a_run_that_a_live_process_holds_is_refused_naming_it(folder):
 
 def test_a_process_of_another_user_counts_as_alive(folder, monkeypatch):
     lock = _write_lock(folder, pid=4242)
-    monkeypatch.setattr(store.os, "kill", _fail(errno.EPERM))
+    monkeypatch.setattr(os, "kill", _fail(errno.EPERM))
     with pytest.raises(RunLockedError, match="process 4242"):
         RunWriter.open(folder, CONFIG).__enter__()
     assert lock.exists()
@@ -335,7 +336,7 @@ def test_a_process_of_another_user_counts_as_alive(folder, monkeypatch):
 
 def test_asking_whether_a_process_lives_does_it_no_harm(folder, monkeypatch):
     signals = []
-    monkeypatch.setattr(store.os, "kill", lambda pid, number: signals.append((pid, number)))
+    monkeypatch.setattr(os, "kill", lambda pid, number: signals.append((pid, number)))
     _write_lock(folder, pid=4242)
     with pytest.raises(RunLockedError):
         RunWriter.open(folder, CONFIG).__enter__()
@@ -392,7 +393,7 @@ def test_a_fresh_lock_that_names_nobody_may_be_just_being_written(folder, conten
 def test_an_old_lock_that_names_nobody_is_taken_over_with_a_warning(folder, caplog, content):
     lock = _write_lock(folder)
     lock.write_text(content)
-    long_ago = time.time() - store.EMPTY_LOCK_AGE_S - 5
+    long_ago = time.time() - EMPTY_LOCK_AGE_S - 5
     os.utime(lock, (long_ago, long_ago))
     with RunWriter.open(folder, CONFIG):
         pass
@@ -480,7 +481,7 @@ def test_a_part_that_could_not_be_written_is_not_in_the_manifest(finished, monke
     with RunWriter.open(finished, CONFIG) as run:
         run.begin("generate", "key")
         with monkeypatch.context() as patch:
-            patch.setattr(store.os, call, _fail(errno.ENOSPC))
+            patch.setattr(os, call, _fail(errno.ENOSPC))
             with pytest.raises(EnvironmentFault):
                 run.add_frame("generate", "completions/new.parquet", FRAME)
     assert "completions/new.parquet" not in _manifest(finished)["stages"]["generate"]["parts"]
@@ -500,7 +501,7 @@ def test_a_stage_whose_last_write_fails_is_not_done(folder, monkeypatch):
     with RunWriter.open(folder, CONFIG) as run:
         run.begin("generate", "key")
         run.add_frame("generate", PART, FRAME)
-        monkeypatch.setattr(store.os, "replace", _fail(errno.EROFS))
+        monkeypatch.setattr(os, "replace", _fail(errno.EROFS))
         with pytest.raises(EnvironmentFault):
             run.finish("generate", 1.0)
     assert not open_run(folder).is_done("generate")

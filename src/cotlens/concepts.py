@@ -15,9 +15,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cotlens.errors import DataError
+from cotlens.files import content_hash, open_for_appending, read_jsonl
 from cotlens.judge import Judge, Question, make_judge
 from cotlens.judge.words import normalise
-from cotlens.store import Run, RunWriter, content_hash, open_for_appending, read_jsonl
+from cotlens.store import Run, RunWriter
 from cotlens.types import Progress, SignedNeuron
 
 __all__ = ["Concept", "label_stage", "load_concepts", "lowest_layer", "seeds_among"]

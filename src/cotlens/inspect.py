@@ -37,13 +37,13 @@ def describe_neuron(lm: LanguageModel, neuron: NeuronId, top_n: int = 20, norm: 
         "longer_than": float((norms < own).float().mean()),
         "norm": norm,
         "promoted": [
-            {"token": lm.token_text(int(i)), "id": int(i), "logit": float(logit), "probability": float(prob)}
+            {"token": lm.token_text(i), "id": int(i), "logit": float(logit), "probability": float(prob)}
             for i, logit, prob in zip(
                 found.promoted_ids[0], found.promoted_logits[0], found.promoted_probs[0], strict=True
             )
         ],
         "suppressed": [
-            {"token": lm.token_text(int(i)), "id": int(i), "logit": float(logit)}
+            {"token": lm.token_text(i), "id": int(i), "logit": float(logit)}
             for i, logit in zip(found.suppressed_ids[0], found.suppressed_logits[0], strict=True)
         ],
     }
@@ -108,7 +108,7 @@ def _describe(lm: LanguageModel, chosen: list[tuple[NeuronId, float, float]]) ->
             "neuron": str(neuron),
             "coefficient": coefficient,
             "push": "up" if push > 0 else "down",
-            "promotes": [lm.token_text(int(i)) for i in ids],
+            "promotes": [lm.token_text(i) for i in ids],
         }
         for (neuron, coefficient, push), up, down in zip(chosen, seen.promoted_ids, seen.suppressed_ids, strict=True)
         for ids in [up if coefficient > 0 else down]

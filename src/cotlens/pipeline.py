@@ -17,7 +17,8 @@ from cotlens.config import RunConfig
 from cotlens.data import load_problems
 from cotlens.data.variants import build_prompt, check_variants
 from cotlens.errors import ConfigError, RunMismatchError
-from cotlens.store import Run, RunWriter, content_hash
+from cotlens.files import content_hash
+from cotlens.store import Run, RunWriter
 from cotlens.types import Problem, Progress, Silent
 
 if TYPE_CHECKING:
@@ -127,9 +128,10 @@ def run_pipeline(config: RunConfig, out: Path, progress: Progress | None = None,
         CotlensError: bad input is found before a model is loaded.
     """
     validate(config)
+    model = _find_model(config)
     with RunWriter.open(out, config, may_differ=only is not None) as run:
         study = Study(run, progress or Silent())
-        key = {"": _check_inputs(study)}
+        key = {"": _check_model(run, model, study)}
         wanted = _needed(only) if only else set(STAGES)
         for stage in STAGES.values():
             if stage.name not in wanted:
@@ -163,19 +165,31 @@ def validate(config: RunConfig) -> list[Problem]:
     return load_problems(config.problems.source, config.problems.limit)
 
 
-def _check_inputs(study: Study) -> str:
-    """Hash of the model's files and of all prompts; compared with what an earlier try recorded."""
+def _find_model(config: RunConfig) -> dict[str, Any]:
+    """The fingerprint of the model's files; no weights are loaded, but settings that can't fit it are refused."""
     from cotlens.model.source import resolve_model
 
-    model = study.run.config.model
-    found = resolve_model(model.name, model.revision).fingerprint()
-    recorded = study.run.manifest.model
+    source = resolve_model(config.model.name, config.model.revision)
+    width, layers = source.width(), source.layers()
+    if width is not None and config.discover.top_k > width:
+        raise ConfigError(
+            f"discover.top_k is {config.discover.top_k}; {source.name} has {width} neurons per layer, "
+            f"so give 1 to {width}"
+        )
+    if layers is not None and (config.label.min_layer or 0) >= layers:
+        raise ConfigError(f"label.min_layer is {config.label.min_layer}; {source.name} has layers 0 to {layers - 1}")
+    return source.fingerprint()
+
+
+def _check_model(run: RunWriter, found: dict[str, Any], study: Study) -> str:
+    """Hash of the model's files and of all prompts; an earlier try must have had the same files."""
+    recorded = run.manifest.model
     if recorded and recorded["fingerprint"] != found["fingerprint"]:
         raise RunMismatchError(
-            f"{study.run.path}: the weights of {model.name!r} are not those that this run began with; "
+            f"{run.path}: the weights of {found['name']!r} are not those that this run began with; "
             "restore them, name another folder with --out, or add --new-run"
         )
-    study.run.manifest.model = recorded | found
+    run.manifest.model = recorded | found
     return content_hash(found["fingerprint"], study.prompts_key())
 
 

@@ -115,7 +115,7 @@ def project_stage(run: RunWriter, lm: LanguageModel, progress: Progress) -> None
     hits = hits.sort("layer", "neuron")
     progress.begin("project", hits.height)
     found = project(lm, hits.select("layer", "neuron").rows(), config.top_n, config.norm, progress.advance)
-    text = {int(i): lm.token_text(int(i)) for i in np.unique([found.promoted_ids, found.suppressed_ids])}
+    text = {int(i): lm.token_text(i) for i in np.unique([found.promoted_ids, found.suppressed_ids])}
     norms = [ffn.value_norms().cpu().numpy() for ffn in lm.ffn]
     columns: dict[str, Any] = {
         "value_norm": np.array([norms[la][n] for la, n in zip(found.layer, found.neuron, strict=True)], np.float32),

@@ -12,23 +12,21 @@ import contextlib
 import hashlib
 import html
 import io
-import json
 import logging
 import os
-import socket
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Self
+from typing import Any, Literal, Self
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cotlens.config import RunConfig, differences
-from cotlens.errors import EnvironmentFault, InputError, RunLockedError, RunMismatchError
+from cotlens.errors import EnvironmentFault, InputError, RunMismatchError
+from cotlens.files import content_hash, open_for_appending, read_jsonl, write_atomic
+from cotlens.lock import LOCK, hold_lock
 
 __all__ = [
     "Manifest",
@@ -47,8 +45,6 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
-LOCK = "run.lock"
-EMPTY_LOCK_AGE_S = 10.0
 _RECORDED_PACKAGES = ("cotlens", "torch", "transformers", "tokenizers", "numpy", "polars", "altair")
 
 logger = logging.getLogger(__name__)
@@ -189,7 +185,7 @@ class RunWriter(Run):
             raise InputError(f"{path}: not a folder; name another one with --out") from None
         except OSError as error:
             raise EnvironmentFault(f"{path}: can't be created: {error.strerror}") from None
-        with _lock(path):
+        with hold_lock(path):
             if (path / MANIFEST).exists():
                 manifest = read_manifest(path)
                 if not may_differ and (changed := differences(manifest.config, config)):
@@ -304,79 +300,11 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read records written line by line; a last line that a crash cut short is left out."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    records = []
-    for number, line in enumerate(raw.split(b"\n")[:-1], start=1):
-        try:
-            if line.strip():
-                records.append(json.loads(line))
-        except ValueError:
-            raise InputError(f"{path}, line {number}: damaged; remove the line or the file") from None
-    return records
-
-
-def open_for_appending(path: Path) -> BinaryIO:
-    """Open a file of lines to append to, without the piece of a line that a crash may have left there."""
-    try:
-        file = path.open("ab")
-        if file.tell():
-            raw = path.read_bytes()
-            file.truncate(raw.rfind(b"\n") + 1)
-        return file
-    except OSError as error:
-        raise EnvironmentFault(f"{path}: can't be written: {error.strerror}") from None
-
-
-def content_hash(*values: object) -> str:
-    """sha256 of the canonical JSON of ``values``."""
-    text = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def write_atomic(target: Path, data: bytes) -> None:
-    """Write ``data`` so that ``target`` is at every moment either what it was or complete.
-
-    Raises:
-        EnvironmentFault: disk full, folder read-only, or the like.
-    """
-    temporary: str | None = None
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # noqa: PTH101
-        os.replace(temporary, target)  # noqa: PTH105
-        _sync_folder(target.parent)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)  # noqa: PTH108
-        raise EnvironmentFault(
-            f"{target}: can't be written: {error.strerror or error}; what was finished before is kept"
-        ) from None
-
-
 def _intact(path: Path, part: PartRecord) -> bool:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest() == part.sha256
     except OSError:
         return False
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network file systems refuse to sync a folder
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _make_folder(folder: Path) -> None:
@@ -395,71 +323,6 @@ def _refuse_foreign_folder(path: Path) -> None:
 def _remove_temporary_files(path: Path) -> None:
     for leftover in [*path.glob(".*.tmp"), *path.glob("*/.*.tmp")]:
         leftover.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold ``run.lock``; a lock whose process on this machine is gone is taken over."""
-    path = folder / LOCK
-    holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
-    for _ in range(2):
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
-            _clear_stale_lock(path)
-            continue
-        except OSError as error:
-            raise EnvironmentFault(f"{folder}: can't be written: {error.strerror}") from None
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(holder)
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            raise EnvironmentFault(f"{path}: can't be written: {error.strerror}") from None
-        break
-    else:
-        raise RunLockedError(f"{folder}: another process took the run a moment ago; try again")
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _clear_stale_lock(path: Path) -> None:
-    try:
-        holder = _lock_holder(path)
-        if not holder and time.time() - path.stat().st_mtime > EMPTY_LOCK_AGE_S:
-            logger.warning("%s: names no process and is old; taken over", path)
-            path.unlink(missing_ok=True)
-            return
-    except FileNotFoundError:
-        return
-    pid, host = holder.get("pid"), holder.get("host")
-    if host == socket.gethostname() and isinstance(pid, int) and not _is_alive(pid):
-        logger.warning("%s: left by process %s, which is gone; taken over", path, pid)
-        path.unlink(missing_ok=True)
-        return
-    who = f"process {pid} on {host} since {holder.get('since')}" if holder else "an unknown process"
-    raise RunLockedError(f"{path.parent}: in use by {who}; wait for it, or delete {path} if that process is gone")
-
-
-def _lock_holder(path: Path) -> Mapping[str, Any]:
-    """Empty when its process was ended between making the file and writing into it, or is just doing so."""
-    try:
-        holder = json.loads(path.read_text())
-    except ValueError:
-        return {}
-    return holder if isinstance(holder, dict) else {}
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _package_versions() -> dict[str, str]:

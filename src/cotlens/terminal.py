@@ -58,7 +58,8 @@ class RichProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        if self._console.is_terminal:
+            self._bars.stop()
 
     def begin(self, what: str, total: int) -> None:
         description = _STAGES.get(what, what)

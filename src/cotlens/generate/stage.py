@@ -8,9 +8,10 @@ import polars as pl
 
 from cotlens.data import build_prompt, extract_answer, is_correct
 from cotlens.data.answers import decimal_text
+from cotlens.files import content_hash
 from cotlens.generate.engine import generate
 from cotlens.model.language_model import LanguageModel
-from cotlens.store import RunWriter, content_hash
+from cotlens.store import RunWriter
 from cotlens.types import Completion, Problem, Progress
 
 __all__ = ["generate_stage"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from functools import cached_property
-from operator import attrgetter
-from typing import Any
+from operator import attrgetter, index
+from typing import Any, SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -100,11 +100,10 @@ class LanguageModel:
         text: Any = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return str(text)
 
-    def token_text(self, token_id: int) -> str:
+    def token_text(self, token_id: SupportsIndex) -> str:
         """The text of one token; an id beyond the tokenizer's vocabulary reads ``<id>``."""
-        if token_id >= len(self.tokenizer):
-            return f"<{token_id}>"
-        return self.decode([token_id])
+        plain = index(token_id)  # tokenizers take no NumPy integers
+        return self.decode([plain]) if plain < len(self.tokenizer) else f"<{plain}>"
 
     def check_neuron(self, neuron: NeuronId) -> None:
         """Raise an `InputError` if ``neuron`` is not in this model."""

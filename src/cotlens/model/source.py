@@ -39,6 +39,24 @@ class ModelSource:
         whole = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
         return {"name": self.name, "fingerprint": whole, "files": hashes}
 
+    def width(self) -> int | None:
+        """Neurons per layer, where the configuration states them."""
+        return self._stated("intermediate_size", "n_inner")
+
+    def layers(self) -> int | None:
+        """Number of layers, where the configuration states them."""
+        return self._stated("num_hidden_layers", "n_layer")
+
+    def _stated(self, *names: str) -> int | None:
+        if self.gguf_file is not None:
+            return None
+        try:
+            config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None  # whoever loads the model says what is wrong with it
+        found = [config.get(name) for name in names] if isinstance(config, dict) else []
+        return next((value for value in found if isinstance(value, int)), None)
+
 
 def resolve_model(name: str, revision: str | None = None) -> ModelSource:
     """Find the files of ``name``: the embedded model, a folder, a ``.gguf`` file, or a hub id.

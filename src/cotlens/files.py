@@ -1,0 +1,83 @@
+"""Files that are at every moment either what they were or complete, files of lines, and hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cotlens.errors import EnvironmentFault, InputError
+
+__all__ = ["content_hash", "open_for_appending", "read_jsonl", "write_atomic"]
+
+
+def write_atomic(target: Path, data: bytes) -> None:
+    """Write ``data`` so that ``target`` is at every moment either what it was or complete.
+
+    Raises:
+        EnvironmentFault: disk full, folder read-only, or the like.
+    """
+    temporary: str | None = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # noqa: PTH101
+        os.replace(temporary, target)  # noqa: PTH105
+        _sync_folder(target.parent)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108
+        raise EnvironmentFault(
+            f"{target}: can't be written: {error.strerror or error}; what was finished before is kept"
+        ) from None
+
+
+def open_for_appending(path: Path) -> BinaryIO:
+    """Open a file of lines to append to, without the piece of a line that a crash may have left there."""
+    try:
+        file = path.open("ab")
+        if file.tell():
+            raw = path.read_bytes()
+            file.truncate(raw.rfind(b"\n") + 1)
+        return file
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: can't be written: {error.strerror}") from None
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read records written line by line; a last line that a crash cut short is left out."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    records = []
+    for number, line in enumerate(raw.split(b"\n")[:-1], start=1):
+        try:
+            if line.strip():
+                records.append(json.loads(line))
+        except ValueError:
+            raise InputError(f"{path}, line {number}: damaged; remove the line or the file") from None
+    return records
+
+
+def content_hash(*values: object) -> str:
+    """sha256 of the canonical JSON of ``values``."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems refuse to sync a folder
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
