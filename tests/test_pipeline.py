@@ -280,6 +280,58 @@ def test_other_weights_under_the_same_name_are_refused(config: RunConfig, llama_
         run_pipeline(moved, tmp_path / "run")
 
 
+def test_later_stages_need_neither_model_nor_problems(config: RunConfig, llama_folder: Path, tmp_path: Path) -> None:
+    folder, problems = tmp_path / "model", tmp_path / "problems.jsonl"
+    folder.mkdir()
+    for file in llama_folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    problems.write_text('{"question": "How many are 2 and 3?", "answer": "#### 5"}\n')
+    elsewhere = RunConfig.model_validate(
+        config.model_dump() | {"model": {"name": str(folder)}, "problems": {"source": str(problems)}}
+    )
+    run = run_pipeline(elsewhere, tmp_path / "run")
+    assert not run.concepts().is_empty()
+    folder.rename(tmp_path / "gone")
+    problems.unlink()
+    stricter = elsewhere.model_copy(update={"label": elsewhere.label.model_copy(update={"min_seeds": 9})})
+    again = run_pipeline(stricter, run.path, only="analyze")
+    assert again.concepts().is_empty()
+    with pytest.raises(CotlensError, match="no such file or folder"):
+        run_pipeline(
+            stricter.model_copy(update={"discover": config.discover.model_copy(update={"top_k": 2})}),
+            run.path,
+            only="discover",
+        )
+
+
+def test_problems_that_changed_under_the_same_name_are_refused(config: RunConfig, tmp_path: Path) -> None:
+    file = tmp_path / "problems.jsonl"
+    file.write_text('{"question": "How many are 2 and 3?", "answer": "#### 5"}\n')
+    asked = RunConfig.model_validate(config.model_dump() | {"problems": {"source": str(file)}})
+    run = run_pipeline(asked, tmp_path / "run", only="generate")
+    before = contents(run)
+    file.write_text('{"question": "How many are 2 and 4?", "answer": "#### 6"}\n')
+    with pytest.raises(RunMismatchError, match=r"problems in .*--new-run"):
+        run_pipeline(asked, run.path)
+    assert contents(open_run(run.path)) == before
+
+
+def test_weights_that_changed_are_noticed_when_one_stage_loads_them(
+    config: RunConfig, llama_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for file in llama_folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    moved = config.model_copy(update={"model": config.model.model_copy(update={"name": str(folder)})})
+    run = run_pipeline(moved, tmp_path / "run", only="generate")
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    with pytest.raises(RunMismatchError, match="weights"):
+        run_pipeline(moved, run.path, only="discover")
+
+
 def test_one_stage_runs_what_it_needs_and_no_more(config: RunConfig, tmp_path: Path) -> None:
     run = run_pipeline(config, tmp_path / "run", only="project")
     assert list(run.manifest.stages) == ["generate", "discover", "project"]

@@ -18,7 +18,7 @@ from cotlens.data import load_problems
 from cotlens.data.variants import build_prompt, check_variants
 from cotlens.errors import ConfigError, RunMismatchError
 from cotlens.files import content_hash
-from cotlens.store import Run, RunWriter
+from cotlens.store import Run, RunWriter, open_run
 from cotlens.types import Problem, Progress, Silent
 
 if TYPE_CHECKING:
@@ -33,17 +33,30 @@ class Study:
 
     run: RunWriter
     progress: Progress = field(default_factory=Silent)
+    found: dict[str, Any] | None = None
+    """The model's fingerprint, where it was looked up already."""
 
     @cached_property
     def lm(self) -> LanguageModel:
         from cotlens.model.load import load_model
 
+        self.check_model(self.found or find_model(self.run.config))
         model = self.run.config.model
         return load_model(model.name, model.device, model.dtype, model.revision, model.trust_remote_code)
 
     @cached_property
     def problems(self) -> list[Problem]:
         return load_problems(self.run.config.problems.source, self.run.config.problems.limit)
+
+    def check_model(self, found: dict[str, Any]) -> None:
+        """Note the model's fingerprint, or compare it with the one that an earlier try noted."""
+        recorded = self.run.manifest.model
+        if recorded and recorded["fingerprint"] != found["fingerprint"]:
+            raise RunMismatchError(
+                f"{self.run.path}: the weights of {found['name']!r} are not those that this run began with; "
+                "restore them, name another folder with --out, or add --new-run"
+            )
+        self.run.manifest.model = recorded | found
 
     def prompts_key(self) -> str:
         """Hash of the exact text of every prompt, and of what counts as its right answer."""
@@ -124,28 +137,40 @@ STAGES: dict[str, Stage] = {
 def run_pipeline(config: RunConfig, out: Path, progress: Progress | None = None, only: str | None = None) -> Run:
     """Run all stages, or one and whatever it needs, in the directory ``out``; go on where an earlier try ended.
 
+    For one stage the stored completions are taken as they are: labels and figures can be made again where neither the
+    model nor the problems are at hand.
+
     Raises:
         CotlensError: bad input is found before a model is loaded.
     """
-    validate(config)
-    model = _find_model(config)
+    given = _has_completions(out) if only not in (None, "generate") else False
+    validate(config, with_problems=not given)
+    model = None if given else find_model(config)
     with RunWriter.open(out, config, may_differ=only is not None) as run:
-        study = Study(run, progress or Silent())
-        key = {"": _check_model(run, model, study)}
-        wanted = _needed(only) if only else set(STAGES)
+        study = Study(run, progress or Silent(), model)
+        keys: dict[str, str] = {}
         for stage in STAGES.values():
-            if stage.name not in wanted:
+            if only is not None and stage.name not in _needed(only):
                 continue
-            upstream = [key[name] for name in stage.after or ("",)]
-            key[stage.name] = content_hash(stage.name, stage.settings(config), upstream)
-            if run.begin(stage.name, key[stage.name]):
+            if stage.after:
+                inputs = [keys[name] for name in stage.after]
+            elif model is not None:
+                study.check_model(model)
+                inputs = [model["fingerprint"], study.prompts_key()]
+            else:
+                keys[stage.name] = run.manifest.stages[stage.name].key
+                continue
+            keys[stage.name] = content_hash(stage.name, stage.settings(config), inputs)
+            if only is None and not stage.after:
+                _check_prompts(run, stage.name, keys[stage.name])
+            if run.begin(stage.name, keys[stage.name]):
                 started = time.monotonic()
                 stage.work(study)
                 run.finish(stage.name, time.monotonic() - started)
         return Run(run.path, run.manifest)
 
 
-def validate(config: RunConfig) -> list[Problem]:
+def validate(config: RunConfig, with_problems: bool = True) -> list[Problem]:
     """Check all that can be checked without loading weights; the problems that would be asked.
 
     Raises:
@@ -162,10 +187,10 @@ def validate(config: RunConfig) -> list[Problem]:
         )
     load_concepts(config.label.concepts)
     make_judge(config.label.judge)
-    return load_problems(config.problems.source, config.problems.limit)
+    return load_problems(config.problems.source, config.problems.limit) if with_problems else []
 
 
-def _find_model(config: RunConfig) -> dict[str, Any]:
+def find_model(config: RunConfig) -> dict[str, Any]:
     """The fingerprint of the model's files; no weights are loaded, but settings that can't fit it are refused."""
     from cotlens.model.source import resolve_model
 
@@ -181,16 +206,18 @@ def _find_model(config: RunConfig) -> dict[str, Any]:
     return source.fingerprint()
 
 
-def _check_model(run: RunWriter, found: dict[str, Any], study: Study) -> str:
-    """Hash of the model's files and of all prompts; an earlier try must have had the same files."""
-    recorded = run.manifest.model
-    if recorded and recorded["fingerprint"] != found["fingerprint"]:
+def _check_prompts(run: RunWriter, stage: str, key: str) -> None:
+    """With the same settings and weights, another key means other problems or prompts."""
+    recorded = run.manifest.stages.get(stage)
+    if recorded is not None and recorded.key != key:
         raise RunMismatchError(
-            f"{run.path}: the weights of {found['name']!r} are not those that this run began with; "
-            "restore them, name another folder with --out, or add --new-run"
+            f"{run.path}: the problems in {run.config.problems.source!r}, or the prompts, are not those that this run "
+            "began with; restore them, name another folder with --out, or add --new-run"
         )
-    run.manifest.model = recorded | found
-    return content_hash(found["fingerprint"], study.prompts_key())
+
+
+def _has_completions(out: Path) -> bool:
+    return (out / "manifest.json").exists() and open_run(out).is_done("generate")
 
 
 def _needed(name: str) -> set[str]:
