@@ -247,6 +247,19 @@ def test_a_damaged_part_is_set_aside_and_made_again(
     assert (run.path / f"{name}.damaged").exists()
 
 
+def test_one_stage_also_notices_a_completion_that_was_damaged(
+    finished: Run, config: RunConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = run_pipeline(config, tmp_path / "run", only="discover")
+    name = "completions/cot-0000.parquet"
+    data = bytearray((run.path / name).read_bytes())
+    data[60] ^= 1
+    (run.path / name).write_bytes(data)
+    mended = run_pipeline(config, run.path, only="project")
+    assert name in caplog.text
+    assert contents(mended).items() <= contents(finished).items()
+
+
 @pytest.mark.parametrize(
     ("section", "change", "listed"),
     [

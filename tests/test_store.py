@@ -21,17 +21,9 @@ from polars.testing import assert_frame_equal
 from cotlens import store
 from cotlens.config import RunConfig, load_config
 from cotlens.errors import CotlensError, EnvironmentFault, InputError, RunLockedError, RunMismatchError
+from cotlens.files import content_hash, open_for_appending, read_jsonl, write_atomic
 from cotlens.lock import EMPTY_LOCK_AGE_S
-from cotlens.store import (
-    RunWriter,
-    content_hash,
-    damaged_parts,
-    open_for_appending,
-    open_run,
-    read_jsonl,
-    read_manifest,
-    write_atomic,
-)
+from cotlens.store import RunWriter, damaged_parts, open_run, read_manifest
 
 CONFIG = RunConfig()
 FRAME = pl.DataFrame({"variant": ["cot", "cot"], "question_id": ["a", "b"], "correct": [True, False]})

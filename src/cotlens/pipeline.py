@@ -154,15 +154,15 @@ def run_pipeline(config: RunConfig, out: Path, progress: Progress | None = None,
                 continue
             if stage.after:
                 inputs = [keys[name] for name in stage.after]
-            elif model is not None:
+                keys[stage.name] = content_hash(stage.name, stage.settings(config), inputs)
+            elif model is None:
+                keys[stage.name] = run.manifest.stages[stage.name].key
+            else:
                 study.check_model(model)
                 inputs = [model["fingerprint"], study.prompts_key()]
-            else:
-                keys[stage.name] = run.manifest.stages[stage.name].key
-                continue
-            keys[stage.name] = content_hash(stage.name, stage.settings(config), inputs)
-            if only is None and not stage.after:
-                _check_prompts(run, stage.name, keys[stage.name])
+                keys[stage.name] = content_hash(stage.name, stage.settings(config), inputs)
+                if only is None:
+                    _check_prompts(run, stage.name, keys[stage.name])
             if run.begin(stage.name, keys[stage.name]):
                 started = time.monotonic()
                 stage.work(study)

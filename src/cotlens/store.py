@@ -25,23 +25,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cotlens.config import RunConfig, differences
 from cotlens.errors import EnvironmentFault, InputError, RunMismatchError
-from cotlens.files import content_hash, open_for_appending, read_jsonl, write_atomic
+from cotlens.files import read_jsonl, write_atomic
 from cotlens.lock import LOCK, hold_lock
 
-__all__ = [
-    "Manifest",
-    "PartRecord",
-    "Run",
-    "RunWriter",
-    "StageRecord",
-    "content_hash",
-    "damaged_parts",
-    "open_for_appending",
-    "open_run",
-    "read_jsonl",
-    "read_manifest",
-    "write_atomic",
-]
+__all__ = ["Manifest", "PartRecord", "Run", "RunWriter", "StageRecord", "damaged_parts", "open_run", "read_manifest"]
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
