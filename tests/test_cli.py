@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cotlens import RunConfig, open_run
+from cotlens import RunConfig, build_prompt, open_run
 from cotlens.pipeline import STAGES, run_pipeline
 
 SETTINGS = {
@@ -26,7 +26,7 @@ SETTINGS = {
 }
 
 
-VERBS = [*STAGES, "demo", "run", "show", "validate", "neuron", "trace"]
+VERBS = [*STAGES, "demo", "run", "show", "validate", "neuron", "trace", "prompts", "rescore"]
 
 
 def cotlens(*words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
@@ -146,8 +146,12 @@ def test_neuron_and_trace_speak_json(llama_folder: Path) -> None:
         (["trace", "{model}", ""], 2, "at least two"),
         (["trace", "{model}", "ab cd", "--top-k", "999"], 2, "48 neurons per layer"),
         (["run", "{tmp}/none.yaml"], 2, "none.yaml: no such file"),
-        (["run", "{tmp}"], 2, "a folder, not a configuration file"),
-        (["run", "{file}", "--set", "prompt.variants=[cto]"], 2, "variant 'cto' is not known; did you mean 'cot'"),
+        (["run", "{tmp}"], 2, "a folder, not a file"),
+        (
+            ["run", "{file}", "--set", "prompt.variants=[cto]"],
+            2,
+            "variant 'cto' is not known (your own text is file:PATH); did you mean 'cot'",
+        ),
         (
             ["run", "{file}", "--set", "discover.topk=3"],
             2,
@@ -226,3 +230,64 @@ def test_a_second_process_is_refused_by_name(run_file: Path, run_dir: Path) -> N
         (run_dir / "run.lock").unlink()
     assert done.returncode == 2
     assert f"process {os.getpid()}" in done.stderr
+
+
+def test_prompts_lists_all_variants_with_their_lengths(llama_folder: Path) -> None:
+    done = cotlens("prompts", "--model", llama_folder, "--json")
+    assert done.returncode == 0, done.stderr
+    rows = {row["variant"]: row for row in json.loads(done.stdout)["variants"]}
+    assert len(rows) == 14
+    assert rows["cot"]["shots"] == 8
+    assert rows["cot"]["equations"] == rows["add_only"]["equations"] == 13
+    assert rows["cot"]["tokens"] > rows["equation_only"]["tokens"] > rows["zero_shot"]["tokens"] > 0
+    table = cotlens("prompts")
+    assert table.returncode == 0
+    assert all(f"{name} " in table.stdout for name in rows)
+
+
+def test_prompts_prints_the_exact_text() -> None:
+    done = cotlens("prompts", "text_only", "--question", "How many pens?", "--set", "prompt.shots=3")
+    assert done.stdout == build_prompt("text_only", "How many pens?", shots=3)
+
+
+def test_prompts_shows_how_two_variants_differ() -> None:
+    done = cotlens("prompts", "--diff", "cot", "text_only", "--set", "prompt.shots=1")
+    assert done.returncode == 0
+    assert "-So the gardeners planted 21 - 15 = 6 pear trees." in done.stdout.splitlines()
+    assert "+So the gardeners planted 6 pear trees." in done.stdout.splitlines()
+    assert "The two prompts are the same" in cotlens("prompts", "--diff", "cot", "cot").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["cto"], "variant 'cto' is not known (your own text is file:PATH); did you mean 'cot'?"),
+        (["--diff", "cot", "file:none.txt"], "none.txt: no such file"),
+        (["cot", "--chat"], "--chat needs the tokenizer of a model; name it with --model"),
+        (["cot", "--set", "prompt.shots=9"], "prompt.shots"),
+        (["cot", "--set", "prompt.demonstrations=evryday"], "did you mean 'everyday'?"),
+        (["cot", "--set", "model.dtype=float16"], "changes settings under prompt.* only"),
+        (["--diff", "cot"], "requires 2 arguments"),
+    ],
+)
+def test_wrong_words_to_prompts_are_one_line(words: list[str], expected: str) -> None:
+    done = cotlens("prompts", *words)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout
+
+
+def test_rescore_says_that_nothing_changed(run_dir: Path) -> None:
+    done = cotlens("rescore", run_dir)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "9 completions graded again; nothing changed.\n"
+    assert json.loads(cotlens("rescore", run_dir, "--json").stdout)["changes"] == []
+    missing = cotlens("rescore", run_dir / "nothing")
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+
+
+def test_chat_is_a_flag_of_run(run_file: Path, tmp_path: Path) -> None:
+    done = cotlens("run", run_file, "--out", tmp_path / "run", "--chat")
+    assert done.returncode == 2
+    assert "the model's tokenizer has no chat template; leave out --chat (prompt.chat)" in done.stderr

@@ -53,5 +53,5 @@ def test_a_wrong_entry_is_named(tmp_path: Path, text: str, message: str) -> None
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.yaml: no such concept file"):
+    with pytest.raises(DataError, match=r"none\.yaml: no such file"):
         load_concepts(str(tmp_path / "none.yaml"))

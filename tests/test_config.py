@@ -343,17 +343,17 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_folder_is_named(tmp_path):
-    assert _error(tmp_path) == f"{tmp_path}: a folder, not a configuration file"
+    assert _error(tmp_path) == f"{tmp_path}: a folder, not a file"
 
 
 def test_a_path_below_a_file_is_named(write):
     path = write("seed: 1") / "below.yaml"
-    assert _error(path).startswith(f"{path}: can't be read: ")
+    assert _error(path).startswith(f"{path}: can't be read as UTF-8 text: ")
 
 
 def test_a_file_that_is_no_text_is_named(write):
     path = write(b"seed: \xff\xfe")
-    assert _error(path).startswith(f"{path}: can't be read: ")
+    assert _error(path).startswith(f"{path}: can't be read as UTF-8 text: ")
 
 
 # Comparing two configurations.

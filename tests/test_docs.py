@@ -56,12 +56,14 @@ def test_every_cotlens_command_works(command: str, tmp_path: Path, llama_folder:
     run = tmp_path / "run"
     if words[0] == "run":
         words = ["run", str(ROOT / words[1]), "--out", str(run), *small]
-    elif words[0] in ("show", "label"):
+    elif words[0] in ("show", "label", "rescore"):
         example = ["run", str(ROOT / "examples/own-model.yaml"), "--out", str(run), *small]
         assert cotlens(example, tmp_path).returncode == 0
         entry = {"id": "plain", "name": "plain", "seeds": ["a", "b"], "question": "Plain?"}
         (tmp_path / "my-concepts.yaml").write_text(yaml.safe_dump([entry]))
         words[1] = str(run)
+    elif words[0] == "prompts":
+        (tmp_path / "my-prompt.txt").write_text("Question: 1 + 1?\nThe answer is 2.\n")
     elif words[0] == "validate":
         words[1] = str(ROOT / words[1])
     done = cotlens(words, tmp_path)

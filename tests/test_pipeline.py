@@ -93,12 +93,13 @@ def test_every_stage_leaves_its_files(finished: Run) -> None:
 def test_tables_have_the_columns_that_the_docs_promise(finished: Run) -> None:
     columns = {
         "completions": "variant question_id question gold prompt_length token_ids text stop_reason answer_strict "
-        "answer_flexible correct correct_flexible",
+        "answer_flexible correct correct_flexible stated",
         "activations": "variant question_id step token_id layer neuron coefficient score",
         "neurons": "layer neuron hits hits_positive hits_negative value_norm promoted suppressed promoted_ids "
         "promoted_logits promoted_probs suppressed_ids suppressed_logits norm",
         "concepts": "layer neuron sign concept",
-        "interventions": "set kind dose draw question_id answer correct text",
+        "interventions": "set kind dose draw question_id answer correct text stated",
+        "tokens": "variant question_id position token_id text start end part demonstration line role",
     }
     for name, expected in columns.items():
         assert getattr(finished, name)().columns == expected.split()

@@ -1,5 +1,6 @@
 import errno
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -23,7 +24,7 @@ from cotlens.config import RunConfig, load_config
 from cotlens.errors import CotlensError, EnvironmentFault, InputError, RunLockedError, RunMismatchError
 from cotlens.files import content_hash, open_for_appending, read_jsonl, write_atomic
 from cotlens.lock import EMPTY_LOCK_AGE_S
-from cotlens.store import RunWriter, damaged_parts, open_run, read_manifest
+from cotlens.store import SCHEMA_VERSION, RunWriter, damaged_parts, open_run, read_manifest
 
 CONFIG = RunConfig()
 FRAME = pl.DataFrame({"variant": ["cot", "cot"], "question_id": ["a", "b"], "correct": [True, False]})
@@ -191,7 +192,7 @@ except EnvironmentFault as error:
 def test_a_new_run_records_what_it_was_made_with(folder):
     with RunWriter.open(folder, CONFIG):
         manifest = _manifest(folder)
-    assert manifest["schema_version"] == 1
+    assert manifest["schema_version"] == SCHEMA_VERSION
     assert manifest["stages"] == {}
     assert RunConfig.model_validate(manifest["config"]) == CONFIG
     assert {"numpy", "polars"} <= set(manifest["packages"])
@@ -857,3 +858,62 @@ def test_any_text_has_a_hash(text):
 
 def test_a_lone_surrogate_has_a_hash():
     assert content_hash("\ud800") != content_hash("\udfff")
+
+
+# Files that are replaced, and formats of other versions.
+
+
+def test_a_replaced_frame_is_recorded_with_its_checksum(folder):
+    with RunWriter.open(folder, CONFIG) as run:
+        run.begin("generate", "key")
+        run.add_frame("generate", PART, FRAME)
+        other = FRAME.with_columns(correct=True)
+        run.replace_frame("generate", PART, other)
+        run.finish("generate", 0)
+    again = open_run(folder)
+    assert again.completions().equals(other)
+    assert again.manifest.stages["generate"].parts[PART].next_sha256 is None
+    assert damaged_parts(again) == []
+
+
+@pytest.mark.parametrize("survivor", ["old", "new"])
+def test_a_crash_while_a_frame_is_replaced_leaves_a_whole_file(folder, survivor, monkeypatch):
+    with RunWriter.open(folder, CONFIG) as run:
+        run.begin("generate", "key")
+        run.add_frame("generate", PART, FRAME)
+        run.finish("generate", 0)
+        manifest = (folder / "manifest.json").read_bytes()
+        other = FRAME.with_columns(correct=True)
+        if survivor == "old":
+            monkeypatch.setattr("cotlens.store.write_atomic", _dies_after(1))
+            with pytest.raises(KeyboardInterrupt):
+                run.replace_frame("generate", PART, other)
+        else:
+            monkeypatch.setattr("cotlens.store.write_atomic", _dies_after(2))
+            with pytest.raises(KeyboardInterrupt):
+                run.replace_frame("generate", PART, other)
+    assert (folder / "manifest.json").read_bytes() != manifest
+    again = open_run(folder)
+    assert damaged_parts(again) == []
+    assert again.completions().equals(FRAME if survivor == "old" else other)
+
+
+def _dies_after(writes: int):
+    done = itertools.count()
+
+    def write(target: Path, data: bytes) -> None:
+        if next(done) >= writes:
+            raise KeyboardInterrupt
+        write_atomic(target, data)
+
+    return write
+
+
+@pytest.mark.parametrize("version", [1, SCHEMA_VERSION + 1])
+def test_a_run_in_the_format_of_another_version_is_refused(folder, version):
+    with RunWriter.open(folder, CONFIG):
+        pass
+    manifest = _manifest(folder) | {"schema_version": version, "a field of that version": 1}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=f"a run in format {version}, this cotlens reads format {SCHEMA_VERSION}"):
+        open_run(folder)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cotlens.config import RunConfig, load_config
     from cotlens.data.answers import extract_answer
     from cotlens.data.problems import load_problems
-    from cotlens.data.variants import build_prompt
+    from cotlens.data.prompts import build_prompt
     from cotlens.discover import top_neurons
     from cotlens.errors import CotlensError
     from cotlens.generate import generate
@@ -65,7 +65,7 @@ _HOME = {
     "Scale": "intervene",
     "TopNeurons": "types",
     "Zero": "intervene",
-    "build_prompt": "data.variants",
+    "build_prompt": "data.prompts",
     "extract_answer": "data.answers",
     "generate": "generate",
     "intervene": "intervene",

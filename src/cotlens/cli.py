@@ -42,6 +42,10 @@ Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.",
 BatchSize = Annotated[int | None, typer.Option(help="Questions per forward pass.", show_default=False)]
 Limit = Annotated[int | None, typer.Option(help="Use the first so many problems.", show_default=False)]
 Seed = Annotated[int | None, typer.Option(help="Source of every random choice.", show_default=False)]
+Chat = Annotated[
+    bool | None,
+    typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template.", show_default=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 NewRun = Annotated[bool, typer.Option("--new-run", help="Start a fresh run beside one that is there.")]
@@ -56,6 +60,7 @@ def demo(
     batch_size: BatchSize = None,
     limit: Limit = None,
     seed: Seed = None,
+    chat: Chat = None,
     new_run: NewRun = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -63,7 +68,7 @@ def demo(
     """Run the whole study on the embedded model and bundled problems, in a few minutes on two CPU cores."""
     from cotlens.config import default_study, load_config
 
-    flags = _flags(device, dtype, batch_size, limit, seed)
+    flags = _flags(device, dtype, batch_size, limit, seed, chat)
     config = load_config(overrides=overrides or (), flags=flags, base=default_study())
     _run(config, out or Path("runs/demo"), new_run, as_json)
 
@@ -78,6 +83,7 @@ def run(
     batch_size: BatchSize = None,
     limit: Limit = None,
     seed: Seed = None,
+    chat: Chat = None,
     new_run: NewRun = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -85,7 +91,7 @@ def run(
     """Run all stages of CONFIG; one that was interrupted goes on where it ended."""
     from cotlens.config import load_config
 
-    flags = _flags(device, dtype, batch_size, limit, seed)
+    flags = _flags(device, dtype, batch_size, limit, seed, chat)
     loaded = load_config(config, overrides or (), flags)
     _run(loaded, out or Path("runs") / config.stem, new_run, as_json)
 
@@ -106,7 +112,7 @@ def _stage_command(stage: str, what: str) -> None:
         _check_own_settings(stage, overrides or ())
         config = load_config(
             overrides=overrides or (),
-            flags=_flags(device, None, batch_size, None, None),
+            flags=_flags(device=device, batch_size=batch_size),
             base=open_run(run_dir).config,
         )
         _run(config, run_dir, new_run=False, as_json=as_json, stage=stage)
@@ -154,6 +160,55 @@ def validate(
     terminal.say(
         f"{target}: valid; {config.model.name}, {len(problems)} problems x {len(config.prompt.variants)} variants"
     )
+
+
+@app.command()
+def rescore(run_dir: RunDir, as_json: Json = False, debug: Debug = False) -> None:
+    """Grade a run's stored completions again, without the model, and make its tables and report anew."""
+    from cotlens import terminal
+    from cotlens.pipeline import run_pipeline
+    from cotlens.rescore import rescore as grade_again
+    from cotlens.store import open_run
+
+    found = grade_again(run_dir)
+    with terminal.RichProgress() as progress:
+        for stage in found.stale:
+            run_pipeline(open_run(run_dir).config, run_dir, progress, only=stage)
+    _print(found._asdict(), as_json, terminal.rescored_table)
+
+
+@app.command()
+def prompts(
+    variant: Annotated[str | None, typer.Argument(help="A variant, or file:PATH.", show_default=False)] = None,
+    diff: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="A B", help="Show how two variants differ.", show_default=False)
+    ] = None,
+    question: Annotated[str | None, typer.Option(help="The question that is asked.", show_default=False)] = None,
+    overrides: Overrides = None,
+    roles: Annotated[bool, typer.Option("--roles", help="Colour operands, operators, results, ...")] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Count tokens, or with --chat use the template, of MODEL.", show_default=False)
+    ] = None,
+    chat: Chat = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the prompt variants, print one, or compare two."""
+    from cotlens import prompt_views, terminal
+    from cotlens.config import load_config
+
+    _check_own_settings("prompt", overrides or ())
+    config = load_config(overrides=overrides or (), flags=_flags(chat=chat)).prompt
+    if config.chat and model is None:
+        raise InputError("--chat needs the tokenizer of a model; name it with --model")
+    asked = question or prompt_views.QUESTION
+    tokenizer = _load_tokenizer(model) if model else None
+    if diff is not None:
+        _print(prompt_views.compare_prompts(*diff, asked, config, tokenizer), as_json, terminal.prompt_difference)
+    elif variant is not None:
+        _print(prompt_views.show_prompt(variant, asked, config, tokenizer, roles), as_json, terminal.prompt_text)
+    else:
+        _print(prompt_views.list_variants(config, tokenizer), as_json, terminal.variant_table)
 
 
 @app.command()
@@ -251,8 +306,19 @@ def _load(model: str, device: str | None, dtype: str | None) -> Any:
     return load_model(model, device or "auto", dtype or "float32")
 
 
+def _load_tokenizer(model: str) -> Any:
+    from cotlens.model.load import load_tokenizer
+
+    return load_tokenizer(model)
+
+
 def _flags(
-    device: str | None, dtype: str | None, batch_size: int | None, limit: int | None, seed: int | None
+    device: str | None = None,
+    dtype: str | None = None,
+    batch_size: int | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+    chat: bool | None = None,
 ) -> dict[str, object]:
     return {
         "model.device": device,
@@ -260,6 +326,7 @@ def _flags(
         "generate.batch_size": batch_size,
         "problems.limit": limit,
         "seed": seed,
+        "prompt.chat": chat,
     }
 
 

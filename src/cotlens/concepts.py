@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cotlens.errors import DataError
-from cotlens.files import content_hash, open_for_appending, read_jsonl
+from cotlens.files import content_hash, open_for_appending, parse_yaml, read_jsonl, read_text
 from cotlens.judge import Judge, Question, make_judge
 from cotlens.judge.words import normalise
 from cotlens.store import Run, RunWriter
@@ -58,13 +57,7 @@ def load_concepts(path: str | None = None) -> list[Concept]:
     if path is None:
         text = resources.files("cotlens").joinpath("concepts.yaml").read_text(encoding="utf-8")
         return _parse(text, "concepts.yaml")
-    file = Path(path).expanduser()
-    try:
-        return _parse(file.read_text(encoding="utf-8-sig"), str(file))
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such concept file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: can't be read: {error}") from None
+    return _parse(read_text(Path(path).expanduser()), path)
 
 
 def seeds_among(tokens: tuple[str, ...], concept: Concept) -> frozenset[str]:
@@ -73,11 +66,7 @@ def seeds_among(tokens: tuple[str, ...], concept: Concept) -> frozenset[str]:
 
 
 def _parse(text: str, where: str) -> list[Concept]:
-    try:
-        items = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise DataError(f"{where}{f', line {mark.line + 1}' if mark else ''}: not valid YAML") from None
+    items = parse_yaml(text, where)
     if not isinstance(items, list) or not items:
         raise DataError(f"{where}: expected a list of concepts, each with id, name, seeds and question")
     concepts = [_concept(item, f"{where}, concept {number}") for number, item in enumerate(items, start=1)]

@@ -9,16 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from cotlens.errors import ConfigError, near_match
+from cotlens.files import parse_yaml, read_text
 
 __all__ = [
     "AnalyzeConfig",
     "DiscoverConfig",
+    "FieldMapping",
     "GenerateConfig",
     "InterveneConfig",
     "LabelConfig",
@@ -50,18 +52,71 @@ class ModelConfig(_Section):
     """Run Python code that a hub repository brings along. Off; recorded when on."""
 
 
+_Column = Annotated[str, Field(min_length=1)]
+
+
+class FieldMapping(_Section):
+    """Which columns of a file of problems hold what."""
+
+    question: _Column | Annotated[tuple[_Column, ...], Field(min_length=1)]
+    """The question's column, or several whose texts are joined by a space."""
+    answer: _Column
+    """A number, a number with its unit as in ``9 (apples)``, or text that ends in ``#### NUMBER``."""
+    id: _Column | None = None
+    """Text or whole numbers, each once; when absent an id is made from the question."""
+    solution: _Column | None = None
+    """Worked solution or formula; when absent, what stands before ``####`` in the answer."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys_only(cls, given: Any) -> Any:
+        unknown = [key for key in given if key not in cls.model_fields] if isinstance(given, Mapping) else []
+        if unknown:
+            raise ValueError(f"unknown key {unknown[0]!r}{near_match(str(unknown[0]), cls.model_fields)}")
+        return given
+
+
 class ProblemsConfig(_Section):
     source: str = "mini"
-    """``mini`` (bundled), or the path of a JSONL file in GSM8K's format."""
+    """``mini`` (bundled); ``gsm8k``, ``svamp``, ``asdiv`` or ``multiarith`` (from the hub, with the extra ``data``); or
+    the path of a ``.jsonl``, ``.json``, ``.csv`` or ``.parquet`` file. Paper: GSM8K."""
+    split: str = "test"
+    """Split of a hub source."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub source; the newest when absent."""
+    fields: FieldMapping | None = None
+    """Columns of a local file; ``question`` and ``answer`` when absent."""
+    min_steps: PositiveInt | None = None
+    """Keep problems whose worked solution has at least so many equations."""
+    max_steps: PositiveInt | None = None
+    """Keep problems whose worked solution has at most so many equations."""
+    operators: tuple[Literal["+", "-", "*", "/"], ...] = ()
+    """Keep problems whose worked solution uses operators, and none but these; no filter when empty."""
+    seed: int | None = Field(default=None, ge=0)
+    """Put the problems in an order drawn at random with this seed, before `limit`; the file's order when absent."""
     limit: PositiveInt | None = None
-    """Use the first so many problems; all when absent."""
+    """Use the first so many of the problems that are left; all when absent."""
+
+    @model_validator(mode="after")
+    def _steps_in_order(self) -> Self:
+        if self.min_steps and self.max_steps and self.min_steps > self.max_steps:
+            raise ValueError(f"min_steps {self.min_steps} is above max_steps {self.max_steps}")
+        return self
 
 
 class PromptConfig(_Section):
     variants: tuple[str, ...] = ("cot", "equation_only", "text_only", "incorrect_label")
-    """Rewritings of the few-shot prompt to run, each by its name; `cot` comes first in every table."""
+    """Rewritings of the few-shot prompt to run, each by its name or as ``file:PATH``; see ``cotlens prompts``."""
     shots: int = Field(default=8, ge=0, le=8)
     """Number of demonstrations before the question. Paper: 8."""
+    demonstrations: str = "everyday"
+    """``everyday``, ``workshop`` or ``journey`` (bundled), or a YAML file of your own."""
+    order_seed: int | None = Field(default=None, ge=0)
+    """Shuffles the demonstrations; the set's order when absent."""
+    chat: bool = False
+    """Put the prompt through the tokenizer's chat template. Paper: no."""
+    chat_layout: Literal["turns", "message"] = "turns"
+    """Demonstrations as ``turns`` of user and assistant, or everything in one ``message`` of the user."""
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Self:
@@ -77,6 +132,8 @@ class GenerateConfig(_Section):
     """Longest completion, in tokens. Paper: 150, without stopping earlier."""
     stop: tuple[str, ...] = ("\n\nQuestion:",)
     """Texts that end a completion. Paper: none."""
+    answer_tokens: PositiveInt = 24
+    """Longest second completion, which states the answer of a zero-shot one."""
     batch_size: PositiveInt | None = None
     """Questions per forward pass; chosen from free memory when absent. Changes speed, not results."""
     part_size: PositiveInt = 64
@@ -221,19 +278,7 @@ def differences(old: RunConfig, new: RunConfig) -> list[str]:
 
 
 def _read_yaml(path: Path) -> Mapping[str, object]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path}: a folder, not a configuration file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: can't be read: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise ConfigError(f"{where}: not valid YAML: {problem}") from None
+    data = parse_yaml(read_text(path, ConfigError), str(path), ConfigError)
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -269,7 +314,7 @@ def _yaml_value(text: str) -> object:
 def _flatten(data: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}
     for key, value in data.items():
-        if isinstance(value, Mapping) and not prefix:
+        if isinstance(value, Mapping) and not prefix and "." not in key:
             flat |= _flatten(value, prefix=f"{key}.")
         else:
             flat[f"{prefix}{key}"] = value

@@ -1,4 +1,4 @@
-"""Files that are at every moment either what they were or complete, files of lines, and hashes."""
+"""Files that are at every moment either what they were or complete, files that users write, and hashes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cotlens.errors import EnvironmentFault, InputError
+import yaml
 
-__all__ = ["content_hash", "open_for_appending", "read_jsonl", "write_atomic"]
+from cotlens.errors import DataError, EnvironmentFault, InputError
+
+__all__ = ["content_hash", "open_for_appending", "parse_yaml", "read_jsonl", "read_text", "write_atomic"]
 
 
 def write_atomic(target: Path, data: bytes) -> None:
@@ -66,6 +68,37 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             raise InputError(f"{path}, line {number}: damaged; remove the line or the file") from None
     return records
+
+
+def read_text(path: Path, error_type: type[InputError] = DataError) -> str:
+    """The text of a file that a user wrote, without a byte-order mark.
+
+    Raises:
+        InputError: of type ``error_type``, if there is no such file or it is no UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise error_type(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise error_type(f"{path}: a folder, not a file") from None
+    except (OSError, ValueError) as error:
+        raise error_type(f"{path}: can't be read as UTF-8 text: {error}") from None
+
+
+def parse_yaml(text: str, where: str, error_type: type[InputError] = DataError) -> Any:
+    """The plain data in ``text``; ``where`` names it in an error.
+
+    Raises:
+        InputError: of type ``error_type``, naming line and problem.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{where}, line {mark.line + 1}" if mark else where
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise error_type(f"{place}: not valid YAML: {problem}") from None
 
 
 def content_hash(*values: object) -> str:

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cotlens.config import RunConfig
-from cotlens.data import load_problems
-from cotlens.data.variants import build_prompt, check_variants
+from cotlens.data import load_problems, make_template
 from cotlens.errors import ConfigError, RunMismatchError
 from cotlens.files import content_hash
 from cotlens.store import Run, RunWriter, open_run
@@ -35,6 +34,8 @@ class Study:
     progress: Progress = field(default_factory=Silent)
     found: dict[str, Any] | None = None
     """The model's fingerprint, where it was looked up already."""
+    checked: list[Problem] = field(default_factory=list)
+    """The problems, where they were read already."""
 
     @cached_property
     def lm(self) -> LanguageModel:
@@ -46,24 +47,26 @@ class Study:
 
     @cached_property
     def problems(self) -> list[Problem]:
-        return load_problems(self.run.config.problems.source, self.run.config.problems.limit)
+        return self.checked or load_problems(self.run.config.problems)
 
     def check_model(self, found: dict[str, Any]) -> None:
         """Note the model's fingerprint, or compare it with the one that an earlier try noted."""
         recorded = self.run.manifest.model
         if recorded and recorded["fingerprint"] != found["fingerprint"]:
             raise RunMismatchError(
-                f"{self.run.path}: the weights of {found['name']!r} are not those that this run began with; "
-                "restore them, name another folder with --out, or add --new-run"
+                f"{self.run.path}: the weights, tokenizer or chat template of {found['name']!r} are not those that "
+                "this run began with; restore them, name another folder with --out, or add --new-run"
             )
         self.run.manifest.model = recorded | found
 
     def prompts_key(self) -> str:
         """Hash of the exact text of every prompt, and of what counts as its right answer."""
         prompt = self.run.config.prompt
+        templates = [make_template(variant, prompt) for variant in prompt.variants]
         return content_hash(
             [(problem.id, str(problem.gold)) for problem in self.problems],
-            [[v, [build_prompt(v, p.question, prompt.shots) for p in self.problems]] for v in prompt.variants],
+            [[t.variant, t.elicit, [t.ask(p.question).text for p in self.problems]] for t in templates],
+            [prompt.chat, prompt.chat_layout],
         )
 
 
@@ -144,10 +147,10 @@ def run_pipeline(config: RunConfig, out: Path, progress: Progress | None = None,
         CotlensError: bad input is found before a model is loaded.
     """
     given = _has_completions(out) if only not in (None, "generate") else False
-    validate(config, with_problems=not given)
+    problems = validate(config, with_inputs=not given)
     model = None if given else find_model(config)
     with RunWriter.open(out, config, may_differ=only is not None) as run:
-        study = Study(run, progress or Silent(), model)
+        study = Study(run, progress or Silent(), model, problems)
         keys: dict[str, str] = {}
         for stage in STAGES.values():
             if only is not None and stage.name not in _needed(only):
@@ -170,8 +173,10 @@ def run_pipeline(config: RunConfig, out: Path, progress: Progress | None = None,
         return Run(run.path, run.manifest)
 
 
-def validate(config: RunConfig, with_problems: bool = True) -> list[Problem]:
+def validate(config: RunConfig, with_inputs: bool = True) -> list[Problem]:
     """Check all that can be checked without loading weights; the problems that would be asked.
+
+    Without ``with_inputs`` prompts and problems are left out, and none are returned.
 
     Raises:
         InputError: naming every wrong name, file or row.
@@ -179,7 +184,8 @@ def validate(config: RunConfig, with_problems: bool = True) -> list[Problem]:
     from cotlens.concepts import load_concepts
     from cotlens.judge import make_judge
 
-    check_variants(config.prompt.variants)
+    for variant in config.prompt.variants if with_inputs else ():
+        make_template(variant, config.prompt)
     if config.intervene.variant not in config.prompt.variants:
         raise ConfigError(
             f"intervene.variant is {config.intervene.variant!r}; it must be one of prompt.variants: "
@@ -187,7 +193,7 @@ def validate(config: RunConfig, with_problems: bool = True) -> list[Problem]:
         )
     load_concepts(config.label.concepts)
     make_judge(config.label.judge)
-    return load_problems(config.problems.source, config.problems.limit) if with_problems else []
+    return load_problems(config.problems) if with_inputs else []
 
 
 def find_model(config: RunConfig) -> dict[str, Any]:

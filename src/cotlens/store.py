@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import html
 import io
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from cotlens.lock import LOCK, hold_lock
 
 __all__ = ["Manifest", "PartRecord", "Run", "RunWriter", "StageRecord", "damaged_parts", "open_run", "read_manifest"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 _RECORDED_PACKAGES = ("cotlens", "torch", "transformers", "tokenizers", "numpy", "polars", "altair")
 
@@ -44,6 +45,8 @@ class PartRecord(BaseModel):
     sha256: str
     size_bytes: int
     rows: int | None = None
+    next_sha256: str | None = None
+    """Of the content that is about to take this file's place; whichever a crash leaves is whole."""
 
 
 class StageRecord(BaseModel):
@@ -88,6 +91,17 @@ class Run:
     def completions(self) -> pl.DataFrame:
         """One row per variant and question: text, token ids, answers, grade."""
         return self._frame("generate", "completions/")
+
+    def tokens(self) -> pl.DataFrame:
+        """One row per token of prompt and completion: text, part, demonstration, line and role.
+
+        The tokens that all prompts of a variant begin with stand there once, with ``question_id`` null.
+        """
+        return self._frame("generate", "tokens/")
+
+    def scan_tokens(self) -> pl.LazyFrame:
+        """`tokens`, lazily."""
+        return pl.scan_parquet(self.part_paths("generate", "tokens/"))
 
     def activations(self) -> pl.DataFrame:
         """One row per variant, question, step and layer: the top-K neurons with coefficients and scores."""
@@ -220,9 +234,7 @@ class RunWriter(Run):
 
     def add_frame(self, stage: str, name: str, frame: pl.DataFrame) -> None:
         """Write ``frame`` as the Parquet file ``name`` and record it under ``stage``."""
-        buffer = io.BytesIO()
-        frame.write_parquet(buffer, compression="zstd", statistics=True)
-        self.add_bytes(stage, name, buffer.getvalue(), rows=frame.height)
+        self.add_bytes(stage, name, _parquet(frame), rows=frame.height)
 
     def add_bytes(self, stage: str, name: str, data: bytes, rows: int | None = None) -> None:
         """Write ``data`` as the file ``name`` and record it under ``stage``."""
@@ -233,6 +245,14 @@ class RunWriter(Run):
             sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data), rows=rows
         )
         self.save_manifest()
+
+    def replace_frame(self, stage: str, name: str, frame: pl.DataFrame) -> None:
+        """Put ``frame`` in the place of the complete Parquet file ``name``; after a crash one of the two is there."""
+        data = _parquet(frame)
+        record = self.manifest.stages[stage].parts[name]
+        record.next_sha256 = hashlib.sha256(data).hexdigest()
+        self.save_manifest()
+        self.add_bytes(stage, name, data, rows=frame.height)
 
     def record_file(self, stage: str, name: str, rows: int | None = None) -> None:
         """Record a file that was written by appending."""
@@ -273,7 +293,9 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 
 def read_manifest(folder: Path) -> Manifest:
     try:
-        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        raw = (folder / MANIFEST).read_bytes()
+        _check_schema(folder, raw)
+        return Manifest.model_validate_json(raw)
     except FileNotFoundError:
         raise InputError(f"{folder}: not a run directory (no {MANIFEST}); make one with `cotlens run`") from None
     except OSError as error:
@@ -287,9 +309,27 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
 
 
+def _check_schema(folder: Path, raw: bytes) -> None:
+    """Refuse a run in the format of another version; what is no JSON is left to the full reading."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(raw)
+        version = found.get("schema_version") if isinstance(found, dict) else None
+        if isinstance(version, int) and version != SCHEMA_VERSION:
+            raise InputError(
+                f"{folder}: a run in format {version}, this cotlens reads format {SCHEMA_VERSION}; "
+                "use the version that made it, or name another folder with --out"
+            )
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", statistics=True)
+    return buffer.getvalue()
+
+
 def _intact(path: Path, part: PartRecord) -> bool:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest() == part.sha256
+        return hashlib.sha256(path.read_bytes()).hexdigest() in (part.sha256, part.next_sha256)
     except OSError:
         return False
 

@@ -76,12 +76,16 @@ class SignedNeuron(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One word problem. ``id`` is stable across machines; ``gold`` is the exact answer."""
+    """One word problem. ``id`` is stable across machines; ``gold`` is the exact answer.
+
+    ``solution`` is the worked solution, line by line; ``equations`` are its steps, such as ``48/2=24``.
+    """
 
     id: str
     question: str
     gold: Decimal
     solution: tuple[str, ...] = ()
+    equations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,6 @@
-import time
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cotlens.data.answers import decimal_text, extract_answer, is_correct, parse_number
 from cotlens.errors import InputError
@@ -129,6 +126,50 @@ def test_number_after_the_cue_is_the_answer_in_both_modes(text, expected, mode):
     assert extract_answer(text, mode) == Decimal(expected)
 
 
+LATEX = [
+    (r"$\frac{1}{2}$", "0.5"), (r"\dfrac{3}{4}", "0.75"), (r"\tfrac{3}{4}", "0.75"),
+    (r"\frac { 3 } { 4 }", "0.75"), (r"-\frac{3}{4}", "-0.75"), (r"\frac{-3}{4}", "-0.75"),
+    (r"\frac{1.5}{2}", "0.75"), (r"\frac{1,000}{8}", "125"), (r"\frac{1}{1,000}", "0.001"),
+    (r"2\frac{1}{2}", "2.5"), (r"2 \frac{1}{2}", "2.5"), (r"-2\frac{1}{2}", "-2.5"),
+    (r"\boxed{\frac{3}{8}}", "0.375"), (r"$\frac{1}{4} = 0.25$", "0.25"), (r"\frac{48 \times 1250}{48}", "48"),
+    (r"\frac{3}{0} or 2", None), ("\n\\[\n\\boxed{12}\n\\]", "12"), (":\n\\[ 12 \\]", "12"),
+    (r"\( 12 \)", "12"), ("\n$$\n12\n$$", "12"), ("\n$$-12$$", "-12"), (r"$-\boxed{12}$", "-12"),
+    (r"\boxed {12}", "12"), (r"\boxed{12", "12"), (r"\boxed{\text{12 apples}}", "12"),
+    (r"\boxed{1{,}234.5}", "1234.5"), (r"1{,}234{,}567", "1234567"), (r"1\,234\,567", "1234567"),
+    (r"1,\!234", "1234"), (r"3\,kg", "3"), (r"25\%", "25"),
+]  # fmt: skip
+
+POWERS_OF_TEN = [
+    ("7 × 10^2", "700"), ("7×10^2", "700"), ("7 * 10^{3}", "7000"), (r"7 \times 10^{-2}", "0.07"),
+    ("7 x 10^−2", "0.07"), ("-1.5 × 10^3", "-1500"), ("$7 × 10^2", "700"), ("4.0 × 10^6 + 300,000", "4000000"),
+    ("7 × 10^2 / 2", "350"), ("7 × 10^{ 2 }", "700"), ("7 × 10", "7"), ("7 × 100^2", "7"), ("7 × 2^10", "7"),
+    ("10^2", "10"), ("7 × 10^400", None), ("7 × 10^-400", None), ("7 × 10^" + "9" * 40, None),
+]  # fmt: skip
+
+THOUSANDS = [
+    ("400 000", "400000"), ("4 000", "4000"), ("1 234 567", "1234567"), ("12 000 000", "12000000"),
+    ("$1 234 567.50", "1234567.5"), ("-400 000", "-400000"), ("12\u00a0345", "12345"), ("12\u202f345", "12345"),
+    ("12\u2009345.5", "12345.5"), ("1\u00a0234\u00a0567", "1234567"), ("12 345", "12"), ("12 345 6", "12"),
+    ("1234 567", "1234"), ("1 234 5678", "1"), ("1 234 56", "1"), ("1  234  567", "1"), ("400 0000", "400"),
+    ("5\t000", "5"), ("5\n000", "5"), ("12\u00a03456", "12"),
+]  # fmt: skip
+
+DIVISIONS = [
+    ("3 / 4", "0.75"), ("3/4", "0.75"), ("14 / 25 = 0.56", "14"), ("14 / 25=0.56", "14"),
+    ("14 / 2.5 = 5.6", "14"), ("1,400 / 1,000 = 1.4", "1400"), ("14 / 25\n= 0.56", "14"),
+    ("1/4 = 0.25", "0.25"), ("-1/4 = -0.25", "-0.25"), ("1,000/2,000", "0.5"), ("3/1,000", "0.003"),
+    ("3 1/2 = 3.5", "3.5"), ("15\n15/3 = 5", "15"), ("15\n/3", "15"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("written", "expected"), LATEX + POWERS_OF_TEN + THOUSANDS + DIVISIONS)
+def test_the_first_number_is_read_whole(written, expected):
+    answer = extract_answer(f"The answer is {written}.")
+    assert answer == (None if expected is None else Decimal(expected))
+    if expected is not None:
+        assert extract_answer(f"The answer is {written}. Now 2 of 9.", "flexible") == answer
+
+
 @pytest.mark.parametrize("text", NO_STRICT_ANSWER)
 def test_strict_gives_none_without_a_finite_number_in_the_sentence_of_the_cue(text):
     assert extract_answer(text, "strict") is None
@@ -165,6 +206,94 @@ def test_strict_is_the_default_mode():
     ],
 )
 def test_flexible_falls_back_to_the_last_number(text, expected):
+    assert extract_answer(text, "flexible") == Decimal(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It is 5.\n- 96 degrees", "96"),
+        ("- 96 degrees", "96"),
+        ("  * 96 degrees", "96"),
+        ("+ 96 degrees", "96"),
+        ("• 96 degrees", "96"),
+        ("– 96 degrees", "96"),
+        ("There are 18.\n4. Then we", "18"),
+        ("There are 18.\n  4) Then we", "18"),
+        ("There are 18.\n**4.** Then we", "18"),
+        ("There are 18.\r\n4. Then we", "18"),
+        ("There are 18.\n4. Then 7", "7"),
+        ("There are 18.\n4.\n", "4"),
+        ("320.", "320"),
+        ("We get\n320.", "320"),
+        ("We get\n320.\n\nDone", "320"),
+        ("We get\n3.5 of them", "3.5"),
+        ("We get\n-5", "-5"),
+        ("We had 7\n-5", "-5"),
+        ("We had 7\n−5 degrees", "-5"),
+        ("We had 7\n- 5 degrees", "5"),
+        ("There are 3 (4. of them)", "4"),
+    ],
+)
+def test_flexible_counts_no_list_markers(text, expected):
+    assert extract_answer(text, "flexible") == Decimal(expected)
+
+
+@pytest.mark.parametrize("text", ["1. First\n2. Then", "- one\n- two", "4) Then"])
+def test_flexible_finds_nothing_in_list_markers_alone(text):
+    assert extract_answer(text, "flexible") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The answer is:\n- 18 apples", "18"),
+        ("The answer is\n\n * 18 apples", "18"),
+        ("The answer is - 18", "-18"),
+        ("The answer is: - 18", "-18"),
+        ("The answer is:\n-18", "-18"),
+    ],
+)
+def test_a_dash_and_a_space_on_a_new_line_after_the_cue_is_a_bullet(text, expected):
+    assert extract_answer(text) == Decimal(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("230 m - 85 m", "85"),
+        (r"230 \text{ m} - 85 \text{ m}", "85"),
+        ("$10.40 each - $4 off", "4"),
+        ("20% of it – 4", "4"),
+        ("12 apples −4", "-4"),
+        ("12 -4", "4"),
+        ("12 - -4", "-4"),
+        ("12 apples = - 4", "-4"),
+        ("12 apples: − 4", "-4"),
+        ("12 apples (- 4)", "-4"),
+        ("12 apples (-4)", "-4"),
+    ],
+)
+def test_a_minus_with_a_space_is_an_operator_after_an_operand_with_its_unit(text, expected):
+    assert extract_answer(text, "flexible") == Decimal(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("so 14 / 25 = 0.56", "0.56"),
+        ("so 12 345", "345"),
+        ("so 12 345 678", "12345678"),
+        (r"so \frac{3}{8} + \frac", "0.375"),
+        (r"so \boxed{375000} bolts in 30 days", "30"),
+        ("at 10:30", "30"),
+        ("so 7 × 10^2", "700"),
+        ("so 1 2 3 4", "4"),
+        ("so 100 200 300 4", "4"),
+        ("so 15\n8/2", "4"),
+    ],
+)
+def test_flexible_takes_the_last_number_whole(text, expected):
     assert extract_answer(text, "flexible") == Decimal(expected)
 
 
@@ -220,30 +349,6 @@ def test_a_misspelt_mode_gets_the_nearest_one():
         extract_answer("", "flexibel")
 
 
-@pytest.mark.parametrize(
-    "piece",
-    [
-        "1", "1,", "1,111", ",", ".", "1.", "-", "- ", "$", " ", "\n", "\r\n", "\t", "*", "_", "{", "1e",
-        "1/", "1 / ", "1 1/", "q", "q\n", "Q:", "Question ", "Question\n", "the ", "the\n", "the answer ",
-        "the answer is ", "The answer is 1e", "\u2212",
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("beginning", ["", "The answer is 1", "Question"])
-def test_100_kilobytes_of_anything_take_less_than_a_second(piece, beginning):
-    text = beginning + piece * (100_000 // len(piece))
-    started = time.process_time()
-    extract_answer(text, "strict")
-    extract_answer(text, "flexible")
-    parse_number(text)
-    assert time.process_time() - started < 1
-
-
-@pytest.mark.parametrize("digits", ["7" * 100_000, "1," * 50_000, "0." + "3" * 100_000, "1e" + "9" * 100_000])
-def test_a_number_of_insane_size_is_no_answer(digits):
-    answer = extract_answer(f"The answer is {digits}")
-    assert answer is None or answer == 1  # "1,1,1,..." is a list that begins with 1
-
-
 @pytest.mark.parametrize("mode", ["strict", "flexible"])
 @pytest.mark.parametrize(
     "code",
@@ -267,80 +372,6 @@ def test_arithmetic_in_the_answer_is_not_worked_out(text):
     assert extract_answer(text) == 9
 
 
-WRAPPINGS = [
-    "The answer is {}",
-    "The answer is {}.",
-    "The answer is {},",
-    "The answer is: {}.",
-    "the answer is {} apples.",
-    "The answer is **{}**.",
-    "The answer is ({}).",
-    "The answer is \\boxed{{{}}}.",
-    "THE ANSWER IS {}%.",
-    "5 + 3 = 8. The answer is {}. That took 12 steps.",
-    "The answer is {}.\n\nQuestion: 7 + 7?\nThe answer is 14.",
-    "The answer is {}\nThe answer is 14.",
-]
-
-exact_numbers = st.builds(
-    lambda sign, digits, places: Decimal((sign, tuple(map(int, str(digits))), -places)),
-    st.sampled_from([0, 1]),
-    st.integers(min_value=0, max_value=10**24 - 1),
-    st.integers(min_value=0, max_value=4),
-)
-
-
-def _written(number: Decimal) -> list[str]:
-    size = abs(number)
-    minus = "-" if number < 0 else ""
-    return [
-        f"{number:f}",
-        f"{number:,f}",
-        f"{minus}${size:,f}",
-        f"${minus}{size:f}",
-        f"{minus}US${size:f}",
-        f"{minus}€ {size:f}",
-        f"{minus}{size:f}".replace("-", "\u2212"),
-        f"{minus}{size:f}".replace("-", "\u2013"),
-        f"{minus}00{size:f}",
-        f"{number:f}/1",
-        f"{number:f} / 1",
-        f"{number:f}e0",
-    ]
-
-
-@given(exact_numbers, st.sampled_from(WRAPPINGS), st.integers(0, 11))
-def test_a_number_formatted_in_a_dozen_ways_comes_back_exactly(number, wrapping, way):
-    text = wrapping.format(_written(number)[way])
-    assert extract_answer(text, "strict") == number
-    assert extract_answer(text, "flexible") == number
-
-
-@given(exact_numbers, st.integers(0, 11))
-def test_flexible_finds_a_formatted_number_at_the_end_without_a_cue(number, way):
-    assert extract_answer(f"There were 3 of 9, so {_written(number)[way]}.", "flexible") == number
-
-
-@given(exact_numbers, st.integers(0, 11))
-def test_parse_number_reads_every_format_exactly(number, way):
-    assert parse_number(_written(number)[way]) == number
-
-
-@given(st.text(max_size=200))
-def test_any_text_gives_a_finite_number_or_none(text):
-    for completion in (text, f"The answer is {text}"):
-        for mode in ("strict", "flexible"):
-            answer = extract_answer(completion, mode)
-            assert answer is None or answer.is_finite()
-
-
-@given(st.text(alphabet="0123456789.,-−–$€%/eE*() \nQquestion:", max_size=40))
-def test_text_of_number_like_characters_gives_a_finite_number_or_none(text):
-    for mode in ("strict", "flexible"):
-        answer = extract_answer(f"The answer is {text}", mode)
-        assert answer is None or answer.is_finite()
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -356,22 +387,10 @@ def test_parse_number_reads_one_number(text, expected):
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        " ",
-        "eighteen",
-        "18 apples",
-        "1 2",
-        "1,2",
-        "10-4",
-        "1e400",
-        "1/0",
-        "0x10",
-        "nan",
-        "inf",
-        "1_000",
+        "", " ", "eighteen", "18 apples", "1 2", "1,2", "10-4", "1e400", "1/0", "0x10", "nan", "inf", "1_000",
         "--3",
     ],
-)
+)  # fmt: skip
 def test_parse_number_refuses_what_is_not_one_number(text):
     assert parse_number(text) is None
 
@@ -416,8 +435,3 @@ def test_zero_has_no_sign(text):
 
 def test_decimal_text_of_no_answer_is_none():
     assert decimal_text(None) is None
-
-
-@given(exact_numbers)
-def test_decimal_text_keeps_the_value(number):
-    assert Decimal(decimal_text(number)) == number

@@ -1,43 +1,111 @@
+"""The bundled demonstrations, every number of them checked, and how a set of them is named and loaded."""
+
 import re
 from fractions import Fraction
+from itertools import product
 
 import pytest
 
 from cotlens.data.arithmetic import evaluate, plain_number
-from cotlens.data.demonstrations import Demonstration, Step, load_demonstrations, result_names
+from cotlens.data.demonstrations import (
+    DEMONSTRATION_SETS,
+    Demonstration,
+    Step,
+    load_demonstrations,
+    result_names,
+)
 from cotlens.errors import DataError
 
-DEMONSTRATIONS = load_demonstrations()
-IN_WORDS = {"one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8"}
+KINDS = ("mixed", "add_only", "mult_only")
+BUNDLED = {
+    f"{name}-{kind}-{place}": demo
+    for name, kind in product(DEMONSTRATION_SETS, KINDS)
+    for place, demo in enumerate(load_demonstrations(name, kind))
+}
+IN_WORDS = dict(zip("one two three four five six seven eight nine ten".split(), map(str, range(1, 11)), strict=True))
 
-each_demonstration = pytest.mark.parametrize(
-    "demo", DEMONSTRATIONS, ids=[demo.question.split()[1] for demo in DEMONSTRATIONS]
-)
+each_set = pytest.mark.parametrize("name", DEMONSTRATION_SETS)
+each_kind = pytest.mark.parametrize("kind", KINDS)
+each_demonstration = pytest.mark.parametrize("demo", list(BUNDLED.values()), ids=list(BUNDLED))
 
 
-def _numbers(text: str) -> set[str]:
-    words = re.findall(r"[A-Za-z]+|\d+(?:\.\d+)?", text)
-    return {IN_WORDS.get(word.lower(), word) for word in words if word[0].isdigit() or word.lower() in IN_WORDS}
+def numbers(text: str) -> set[str]:
+    words = re.findall(r"[a-z]+|\d+(?:\.\d+)?", text.lower())
+    return {IN_WORDS.get(word, word) for word in words if word[0].isdigit() or word in IN_WORDS}
 
 
-def test_there_are_exactly_eight():
-    assert len(DEMONSTRATIONS) == 8
+def signs(demo: Demonstration) -> set[str]:
+    return set("".join(step.expression or "" for step in demo.steps)) & set("+-*/")
+
+
+def profile(demo: Demonstration) -> list[bool]:
+    """Which steps calculate."""
+    return [step.expression is not None for step in demo.steps]
+
+
+def length(demo: Demonstration) -> int:
+    """Characters of question, sentences and expressions."""
+    return len(demo.question) + sum(len(step.sentence) + len(step.expression or "") for step in demo.steps)
+
+
+# The sets.
+
+
+def test_three_sets_are_bundled_and_the_first_is_the_default():
+    assert DEMONSTRATION_SETS == ("everyday", "workshop", "journey")
+    assert load_demonstrations() == load_demonstrations("everyday", "mixed")
+    assert load_demonstrations() is load_demonstrations()
+
+
+@each_set
+@each_kind
+def test_each_list_has_exactly_eight_demonstrations(name, kind):
+    assert len(load_demonstrations(name, kind)) == 8
 
 
 def test_questions_are_all_different():
-    assert len({demo.question for demo in DEMONSTRATIONS}) == 8
+    assert len({demo.question for demo in BUNDLED.values()}) == len(BUNDLED) == 72
 
 
-def test_all_four_operators_occur():
-    text = " ".join(step.expression or "" for demo in DEMONSTRATIONS for step in demo.steps)
-    assert set("+-*/") <= set(text)
+@each_set
+def test_mixed_demonstrations_use_all_four_operators(name):
+    assert set.union(*(signs(demo) for demo in load_demonstrations(name))) == set("+-*/")
+
+
+@each_set
+@pytest.mark.parametrize(("kind", "sign"), [("add_only", "+"), ("mult_only", "*")])
+def test_the_other_lists_use_one_operator_in_every_demonstration(name, kind, sign):
+    assert all(signs(demo) == {sign} for demo in load_demonstrations(name, kind))
+
+
+@each_set
+@pytest.mark.parametrize("kind", ["add_only", "mult_only"])
+def test_relatives_calculate_at_the_same_places_and_are_about_as_long(name, kind):
+    mixed, relatives = load_demonstrations(name), load_demonstrations(name, kind)
+    assert [profile(demo) for demo in relatives] == [profile(demo) for demo in mixed]
+    for demo, relative in zip(mixed, relatives, strict=True):
+        assert length(relative) == pytest.approx(length(demo), rel=0.10)
+    assert sum(map(length, relatives)) == pytest.approx(sum(map(length, mixed)), rel=0.03)
+
+
+@each_set
+@each_kind
+def test_as_many_lines_and_equations_in_each_set(name, kind):
+    steps = [step for demo in load_demonstrations(name, kind) for step in demo.steps]
+    assert sum(step.expression is not None for step in steps) == 13
+    assert len(steps) in (28, 29)
+
+
+# Each demonstration.
 
 
 @each_demonstration
-def test_every_expression_evaluates_to_a_positive_whole_number(demo):
+def test_every_expression_is_one_operation_with_a_positive_whole_result(demo):
     results = demo.results()
-    assert len(results) == sum(step.expression is not None for step in demo.steps) >= 1
     assert all(result.denominator == 1 and result > 0 for result in results)
+    calculating = [step.expression for step in demo.steps if step.expression is not None]
+    assert len(results) == len(calculating) >= 1
+    assert all(re.fullmatch(r"(\d+|r\d) [-+*/] (\d+|r\d)", expression) for expression in calculating)
 
 
 @each_demonstration
@@ -48,32 +116,30 @@ def test_the_last_step_calculates_the_answer(demo):
 @each_demonstration
 def test_a_sentence_has_one_place_for_an_equation_exactly_if_it_has_an_expression(demo):
     for step in demo.steps:
-        places = re.findall(r"\{[^}]*\}", step.sentence)
-        assert places == (["{equation}"] if step.expression is not None else [])
-        assert step.sentence.replace("{equation}", "").count("{") == 0
-        assert step.sentence.replace("{equation}", "").count("}") == 0
+        assert step.sentence.count("{equation}") == (step.expression is not None)
+        assert not set("{}") & set(step.sentence.replace("{equation}", ""))
 
 
 @each_demonstration
-def test_numbers_in_the_sentences_come_from_the_question_or_an_earlier_result(demo):
-    known = _numbers(demo.question)
-    results = iter(demo.results())
+def test_numbers_come_from_the_question_and_names_from_earlier_steps(demo):
+    asked, earlier = numbers(demo.question), set()
     for step in demo.steps:
-        assert _numbers(step.sentence.replace("{equation}", "")) <= known
+        assert numbers(step.sentence.replace("{equation}", "")) <= asked
         if step.expression is not None:
-            known.add(plain_number(next(results)))
+            assert set(re.findall(r"r\d+", step.expression)) <= earlier
+            assert numbers(re.sub(r"r\d+", "", step.expression)) <= asked
+            earlier.add(f"r{len(earlier) + 1}")
 
 
 @each_demonstration
-def test_numbers_in_the_expressions_come_from_the_question_and_names_from_earlier_steps(demo):
-    earlier = set()
-    for step in demo.steps:
-        if step.expression is None:
-            continue
-        names = set(re.findall(r"r\d+", step.expression))
-        assert names <= earlier
-        assert _numbers(re.sub(r"r\d+", "", step.expression)) <= _numbers(demo.question)
-        earlier.add(f"r{len(earlier) + 1}")
+def test_every_earlier_result_is_used(demo):
+    text = " ".join(step.expression or "" for step in demo.steps)
+    assert set(re.findall(r"r\d+", text)) == {f"r{n}" for n in range(1, len(demo.results()))}
+
+
+@each_demonstration
+def test_no_result_is_a_number_of_the_question(demo):
+    assert not {plain_number(result) for result in demo.results()} & numbers(demo.question)
 
 
 @each_demonstration
@@ -85,8 +151,7 @@ def test_text_is_one_line_of_plain_characters(demo):
     assert all(step.sentence.endswith(".") for step in demo.steps)
 
 
-def test_loading_twice_gives_the_same_set():
-    assert load_demonstrations() is load_demonstrations()
+# Results.
 
 
 def test_results_carries_earlier_results_into_later_steps():
@@ -98,7 +163,7 @@ def test_results_carries_earlier_results_into_later_steps():
 
 
 def test_a_step_cant_use_its_own_or_a_later_result():
-    with pytest.raises(DataError, match="'r1 \\+ 1' is not an arithmetic expression"):
+    with pytest.raises(DataError, match=r"'r1 \+ 1' is not an arithmetic expression"):
         Demonstration("?", (Step("{equation}", "r1 + 1"),)).results()
 
 

@@ -1,38 +1,56 @@
 import json
+import logging
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from cotlens.config import FieldMapping, ProblemsConfig, RunConfig, load_config
 from cotlens.data.arithmetic import evaluate
 from cotlens.data.problems import load_problems
-from cotlens.errors import DataError
+from cotlens.data.solutions import used_operators
+from cotlens.errors import ConfigError, CotlensError, DataError
+from cotlens.pipeline import validate
 
 MINI = load_problems()
-GOOD_ROW = {"question": "Ann has 3 pens and buys 4. How many has she?", "answer": "3 + 4 = 7\n#### 7"}
+DOCS = Path(__file__).parents[2] / "docs/problems.md"
 
-
-def _row(question: str = "How many?", answer: str = "#### 7", **more: object) -> str:
-    return json.dumps({"question": question, "answer": answer, **more})
+Write = Callable[..., str]
 
 
 @pytest.fixture
-def write(tmp_path):
-    def write(content: str | bytes) -> Path:
+def write(tmp_path: Path) -> Write:
+    """A file of rows, each a question and the answer's text."""
+
+    def write(*rows: tuple[str, str]) -> str:
         path = tmp_path / "problems.jsonl"
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
+        path.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in rows))
+        return str(path)
 
     return write
 
 
-def _error(path: Path | str) -> str:
-    with pytest.raises(DataError) as caught:
-        load_problems(str(path))
+def _error(**settings: Any) -> str:
+    with pytest.raises(CotlensError) as caught:
+        load_problems(ProblemsConfig(**settings))
     message = str(caught.value)
     assert "\n" not in message
     return message
+
+
+STEPS = (
+    ("One step?", "<<1+2=3>>\n#### 3"),
+    ("Two steps?", "<<6/2=3>> and <<3*2=6>>\n#### 6"),
+    ("Three steps?", "<<9-2=7>> <<7+1=8>> <<8-1=7>>\n#### 7"),
+    ("No steps?", "So it is seven.\n#### 7"),
+)
 
 
 # The bundled set.
@@ -91,163 +109,203 @@ def test_limit_takes_the_first_so_many(limit, count):
     assert load_problems("mini", limit) == MINI[:count]
 
 
-# Files in GSM8K's format.
+def test_every_step_of_mini_is_an_equation():
+    for problem in MINI:
+        assert problem.equations == problem.solution
 
 
-def test_a_good_file_gives_its_problems_in_order(write):
-    path = write(json.dumps(GOOD_ROW) + "\n" + _row("A second?", "First 2.\nThen 5.\n#### 1,234.50", note="x") + "\n")
-    first, second = load_problems(str(path))
-    assert first.question == GOOD_ROW["question"]
-    assert first.gold == 7
-    assert first.solution == ("3 + 4 = 7",)
-    assert second.gold == Decimal("1234.50")
-    assert second.solution == ("First 2.", "Then 5.")
+@pytest.mark.parametrize("limit", [0, -3])
+def test_a_limit_below_one_is_refused(limit):
+    with pytest.raises(ConfigError, match=f"the limit of problems is {limit}; give 1 or more"):
+        load_problems("mini", limit)
+
+
+def test_the_limit_given_is_stronger_than_the_one_in_the_settings():
+    assert load_problems(ProblemsConfig(limit=5)) == MINI[:5]
+    assert load_problems(ProblemsConfig(limit=5), limit=2) == MINI[:2]
+
+
+# Sources.
 
 
 @pytest.mark.parametrize(
-    "encode",
+    ("name", "hint"),
     [
-        lambda text: text.encode("utf-8-sig"),
-        lambda text: text.replace("\n", "\r\n").encode(),
-        lambda text: text.replace("\n", "\n\n  \n").encode(),
-        lambda text: ("\n" + text).encode(),
-        lambda text: text.rstrip("\n").encode(),
+        ("gsm8", "did you mean 'gsm8k'?"),
+        ("Mini", "did you mean 'mini'?"),
+        ("zzz", "known: asdiv, gsm8k, mini,"),
+        ("", ""),
     ],
-    ids=["BOM", "CRLF", "blank lines", "blank first line", "no newline at the end"],
 )
-def test_the_way_a_file_was_saved_changes_nothing(write, encode):
-    text = _row("One café?", "#### 1") + "\n" + _row("Two?", "#### 2") + "\n"
-    plain = load_problems(str(write(text)))
-    assert len(plain) == 2
-    assert load_problems(str(write(encode(text)))) == plain
+def test_a_name_that_is_no_problem_set_gets_the_nearest_one(name, hint):
+    message = _error(source=name)
+    assert message.startswith(f"{name!r} is no problem set")
+    assert hint in message
 
 
-def test_line_separators_within_a_question_do_not_end_the_line(write):
-    path = write(json.dumps({"question": "One\u2028line\u0085only?", "answer": "#### 1"}, ensure_ascii=False))
-    assert len(load_problems(str(path))) == 1
+def test_a_file_of_no_problems_is_an_error(write):
+    path = write()
+    assert _error(source=path) == f"{path}: holds no problems; give one with a question and an answer in each row"
 
 
-def test_hard_wrapped_questions_are_joined(write):
-    (problem,) = load_problems(str(write(_row("How\n many  pens\tare there? "))))
-    assert problem.question == "How many pens are there?"
-
-
-@pytest.mark.parametrize(
-    ("final", "gold"),
-    [
-        ("18", "18"), ("-3", "-3"), ("\u22123", "-3"), ("$1,234.50", "1234.50"), ("18.", "18"), ("18,", "18"),
-        (" 18 \n", "18"), ("0", "0"), ("2/4", "0.5"), ("10%", "10"),
-    ],
-)  # fmt: skip
-def test_gold_answers_are_exact(write, final, gold):
-    (problem,) = load_problems(str(write(_row(answer=f"text\n#### {final}"))))
-    assert problem.gold == Decimal(gold)
-
-
-def test_only_the_last_mark_counts(write):
-    (problem,) = load_problems(str(write(_row(answer="a #### 3\n#### 4"))))
-    assert problem.gold == 4
-
-
-def test_limit_holds_for_files_too(write):
-    path = write("\n".join(_row(f"Question {number}?") for number in range(5)))
-    assert [problem.question for problem in load_problems(str(path), 2)] == ["Question 0?", "Question 1?"]
-
-
-def test_a_home_folder_is_found(write, monkeypatch):
-    path = write(_row())
-    monkeypatch.setenv("HOME", str(path.parent))
-    assert len(load_problems(f"~/{path.name}")) == 1
-
-
-def test_ids_depend_on_the_question_alone(write):
-    rows = [_row(f"How many of {number}?", f"#### {number}") for number in range(20)]
-    forward = {p.question: p.id for p in load_problems(str(write("\n".join(rows))))}
-    backward = {p.question: p.id for p in load_problems(str(write("\n".join(reversed(rows)))))}
-    assert forward == backward
-    assert len(set(forward.values())) == 20
-    (alone,) = load_problems(str(write(_row("How  many of\n7?", "another solution #### 8"))))
-    assert alone.id == forward["How many of 7?"]
-
-
-def test_an_id_is_the_same_on_every_machine(write):
-    (problem,) = load_problems(str(write(json.dumps(GOOD_ROW))))
-    assert problem.id == "q-1f1e7d5d8c36"
-
-
-BAD_ROWS = [
-    ("{", "not valid JSON"),
-    ("not json", "not valid JSON"),
-    ('{"question": "How many?", "answer": "#### 7"', "not valid JSON"),
-    ('{"question": "How many?", "answer": "#### 7",}', "not valid JSON"),
-    ("'question'", "not valid JSON"),
-    ("9" * 5000, "not valid JSON"),
-    ("[" * 100_000, "not valid JSON"),
-    ("[]", "expected an object with 'question' and 'answer', got list"),
-    ("7", "expected an object with 'question' and 'answer', got int"),
-    ("null", "expected an object with 'question' and 'answer', got NoneType"),
-    ("{}", "field 'question' is missing, empty or not text"),
-    ('{"answer": "#### 7"}', "field 'question' is missing, empty or not text"),
-    ('{"question": "How many?"}', "field 'answer' is missing, empty or not text"),
-    ('{"question": "", "answer": "#### 7"}', "field 'question' is missing, empty or not text"),
-    ('{"question": " \\n", "answer": "#### 7"}', "field 'question' is missing, empty or not text"),
-    ('{"question": null, "answer": "#### 7"}', "field 'question' is missing, empty or not text"),
-    ('{"question": ["a"], "answer": "#### 7"}', "field 'question' is missing, empty or not text"),
-    ('{"question": "How many?", "answer": 7}', "field 'answer' is missing, empty or not text"),
-    ('{"question": "How many?", "answer": "7"}', "field 'answer' has no '#### NUMBER'"),
-    ('{"question": "How many?", "answer": "### 7"}', "field 'answer' has no '#### NUMBER'"),
-    ('{"question": "How many?", "answer": "####"}', "'' after '####' is no finite number"),
-    ('{"question": "How many?", "answer": "#### seven"}', "'seven' after '####' is no finite number"),
-    ('{"question": "How many?", "answer": "#### 7 pens"}', "'7 pens' after '####' is no finite number"),
-    ('{"question": "How many?", "answer": "#### 1e400"}', "'1e400' after '####' is no finite number"),
-    ('{"question": "How many?", "answer": "#### NaN"}', "'NaN' after '####' is no finite number"),
-    ('{"question": "How many?", "answer": "#### 1/0"}', "'1/0' after '####' is no finite number"),
-    ('{"question": "How many?", "answer": "#### 2**3"}', "'2**3' after '####' is no finite number"),
-]
-
-
-@pytest.mark.parametrize(("row", "mistake"), BAD_ROWS, ids=[row[:45] for row, _ in BAD_ROWS])
-def test_a_bad_row_is_named_by_file_and_line(write, row, mistake):
-    path = write(_row("Fine?") + "\n\n" + row + "\n" + _row("Fine too?") + "\n")
-    assert _error(path).startswith(f"{path}, line 3: {mistake}")
+def test_a_plain_path_and_settings_without_more_give_the_same(write):
+    path = write(*STEPS)
+    assert load_problems(path) == load_problems(ProblemsConfig(source=path))
+    assert [problem.gold for problem in load_problems(path)] == [3, 6, 7, 7]
 
 
 def test_a_bad_row_beyond_the_limit_is_found_as_well(write):
+    path = write(("Fine?", "#### 1"), ("Not fine?", "####"))
     with pytest.raises(DataError, match="line 2"):
-        load_problems(str(write(_row("Fine?") + "\n{")), limit=1)
+        load_problems(path, limit=1)
 
 
-@pytest.mark.parametrize("again", ["How many?", " How  many? "])
-def test_a_question_that_stands_there_twice_is_named_by_file_and_line(write, again):
-    path = write(_row("How many?", "#### 7") + "\n" + _row("Other?") + "\n" + _row(again, "#### 8") + "\n")
-    assert _error(path) == f"{path}, line 3: the question 'How many?' stands there twice; remove one"
+@pytest.mark.parametrize("source", ["mini", "file"])
+@pytest.mark.parametrize(("setting", "value"), [("split", "train"), ("revision", "main")])
+def test_settings_of_hub_sources_are_refused_for_others(write, source, setting, value):
+    name = write(*STEPS) if source == "file" else source
+    message = _error(source=name, **{setting: value})
+    assert message.startswith(f"problems.{setting} is {value!r}, and {name!r} is no hub source; remove it")
 
 
-@pytest.mark.parametrize("content", ["", "\n\n", "\ufeff", "  \r\n"])
-def test_a_file_without_problems_is_an_error(write, content):
-    path = write(content)
-    assert _error(path).startswith(f"{path}: holds no problems")
+@pytest.mark.parametrize("source", ["mini", "gsm8k"])
+def test_columns_are_named_for_local_files_only(source):
+    assert "names the columns of a local file" in _error(source=source, fields=FieldMapping(question="q", answer="a"))
 
 
-def test_a_missing_file_is_named_with_the_remedy(tmp_path):
-    path = tmp_path / "nowhere.jsonl"
-    assert _error(path) == f"{path}: no such file; give 'mini' or the path of a JSONL file"
+# Subsets.
 
 
-def test_a_folder_is_not_a_file(tmp_path):
-    assert _error(tmp_path) == f"{tmp_path}: a folder; give the JSONL file in it"
+def _questions(source: str, **settings: Any) -> list[str]:
+    return [problem.question for problem in load_problems(ProblemsConfig(source=source, **settings))]
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b'{"question": "caf\xe9"}', b"PK\x03\x04\x80"])
-def test_a_file_in_another_encoding_is_named(write, content):
-    path = write(content)
-    assert _error(path).startswith(f"{path}: can't be read as UTF-8 text")
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"min_steps": 1}, ["One step?", "Two steps?", "Three steps?"]),
+        ({"min_steps": 2}, ["Two steps?", "Three steps?"]),
+        ({"max_steps": 1}, ["One step?"]),
+        ({"min_steps": 2, "max_steps": 2}, ["Two steps?"]),
+        ({"operators": ("+",)}, ["One step?"]),
+        ({"operators": ("+", "-")}, ["One step?", "Three steps?"]),
+        ({"operators": ("*", "/")}, ["Two steps?"]),
+        ({"operators": ("+", "-"), "min_steps": 2}, ["Three steps?"]),
+        ({"operators": ("+", "-", "*", "/")}, ["One step?", "Two steps?", "Three steps?"]),
+        ({"min_steps": 1, "limit": 2}, ["One step?", "Two steps?"]),
+    ],
+)
+def test_filters_look_at_the_worked_solution_and_come_before_the_limit(write, settings, kept):
+    assert _questions(write(*STEPS), **settings) == kept
 
 
-@pytest.mark.parametrize("name", ["a\0b.jsonl", "x" * 300 + ".jsonl"])
-def test_an_impossible_file_name_is_an_error_and_no_traceback(name):
-    assert "can't be read" in _error(name)
+def test_problems_that_a_filter_cannot_read_are_left_out_and_counted(write, caplog):
+    odd = ("An unknown?", "<<2*y=10>>\n#### 5")
+    with caplog.at_level(logging.INFO, "cotlens"):
+        path = write(*STEPS, odd)
+        assert odd[0] not in _questions(path, operators=("+", "-", "*", "/"))
+        assert odd[0] in _questions(path, max_steps=1)
+    first, second = caplog.messages
+    assert "2 of 5 problems are left out by problems.operators" in first
+    assert "1 of 5 problems are left out by problems.max_steps" in second
 
 
-def test_a_path_below_a_file_is_an_error(write):
-    assert "can't be read" in _error(write(_row()) / "below.jsonl")
+def test_a_restated_number_is_no_use_of_an_operator(write):
+    with pytest.raises(ConfigError, match="none of the 1 problems"):
+        load_problems(ProblemsConfig(source=write(("How many?", "<<40=40>>\n#### 40")), operators=("+",)))
+
+
+def test_a_filter_on_a_source_without_solutions_is_an_error(write):
+    path = write(("How many?", "7"), ("And now?", "8"))
+    assert _error(source=path, min_steps=1, operators=("+",)) == (
+        f"{path!r} has no worked solutions, which problems.min_steps, problems.operators would look at; "
+        "remove the filter"
+    )
+
+
+def test_a_filter_that_leaves_nothing_says_how_many_there_were(write):
+    path = write(*STEPS)
+    assert _error(source=path, min_steps=9) == (
+        f"problems.min_steps: none of the 4 problems of {path!r} fits; loosen the filter"
+    )
+
+
+def test_a_draw_is_another_order_of_the_same_problems():
+    drawn = load_problems(ProblemsConfig(seed=0))
+    assert drawn != MINI
+    assert sorted(drawn, key=lambda problem: problem.id) == sorted(MINI, key=lambda problem: problem.id)
+    assert drawn != load_problems(ProblemsConfig(seed=1))
+
+
+def test_a_draw_is_the_same_on_every_machine():
+    assert [problem.id for problem in load_problems(ProblemsConfig(seed=0, limit=4))] == [
+        "mini-235",
+        "mini-297",
+        "mini-172",
+        "mini-246",
+    ]
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**63), small=st.integers(1, 50), more=st.integers(0, 50))
+def test_a_smaller_draw_is_the_beginning_of_a_larger_one(seed, small, more):
+    larger = load_problems(ProblemsConfig(seed=seed, limit=small + more))
+    assert load_problems(ProblemsConfig(seed=seed, limit=small)) == larger[:small]
+
+
+def test_a_draw_depends_neither_on_the_files_order_nor_on_other_problems(write):
+    rows = [(f"How many of {number}?", f"#### {number}") for number in range(30)]
+    forward = _questions(write(*rows), seed=3)
+    assert _questions(write(*reversed(rows)), seed=3) == forward
+    assert _questions(write(*rows[:20]), seed=3) == [question for question in forward if question in dict(rows[:20])]
+
+
+@pytest.mark.parametrize("symbol", "+-*/")
+def test_a_filter_on_mini_keeps_what_it_says(symbol):
+    kept = load_problems(ProblemsConfig(operators=(symbol,)))
+    assert 5 < len(kept) < len(MINI)
+    assert {used_operators(problem.equations) for problem in kept} == {frozenset(symbol)}
+
+
+# Settings.
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"min_steps": 0}, "greater than 0"),
+        ({"max_steps": 0}, "greater than 0"),
+        ({"min_steps": 3, "max_steps": 2}, "min_steps 3 is above max_steps 2"),
+        ({"operators": ("%",)}, r"Input should be '\+', '-', '\*' or '/'"),
+        ({"seed": -1}, "greater than or equal to 0"),
+        ({"fields": {"question": "q"}}, "answer\n  Field required"),
+        ({"fields": {"question": "", "answer": "a"}}, "at least 1 character"),
+        ({"fields": {"question": (), "answer": "a"}}, "at least 1 item"),
+        ({"fields": {"qestion": "q", "answer": "a"}}, "unknown key 'qestion'; did you mean 'question'?"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, complaint):
+    with pytest.raises(ValidationError, match=complaint):
+        ProblemsConfig(**settings)
+
+
+def test_every_column_setting_says_what_it_is():
+    assert all(info.description for info in FieldMapping.model_fields.values())
+
+
+def test_settings_survive_json():
+    fields = FieldMapping(question=("Body", "Question"), answer="Answer", solution="Formula")
+    config = RunConfig(problems=ProblemsConfig(source="a.csv", fields=fields, operators=("+",), seed=4, max_steps=3))
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize("block", re.findall(r"``` yaml\n(.*?)```", DOCS.read_text(), flags=re.DOTALL))
+def test_the_mapping_in_the_docs_reads_the_row_in_the_docs(block, tmp_path, monkeypatch):
+    (row,) = re.findall(r"```json\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path(yaml.safe_load(block)["problems"]["source"]).write_text(row)
+    Path("run.yaml").write_text(block)
+    (problem,) = validate(load_config(Path("run.yaml")))
+    assert problem.question == "Ada has 7 pears. She eats 2. How many are left?"
+    assert problem.gold == Decimal(5)
+    assert problem.equations == ("7 - 2 = 5",)

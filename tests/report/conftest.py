@@ -1,6 +1,7 @@
 """A small run directory, made by hand and without a model, and its report."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,13 +10,19 @@ import polars as pl
 import pytest
 
 from cotlens.analyze import analyze_stage
-from cotlens.config import RunConfig
+from cotlens.config import PromptConfig, RunConfig
+from cotlens.data import Prompt, Template, make_template
 from cotlens.report import report_stage
 from cotlens.store import Manifest, RunWriter
 from cotlens.types import Silent
 
 LAYERS, WIDTH = 4, 8
 TEXT = ["The", " sum", " is", " 4", " +", " 9", " =", " 1", "3", ".\n", "The", " answer", " is", " 13", "."]
+ROLES = [
+    *["text"] * 3, "operand", "operator", "operand", "equals", "result", "result", "text",
+    *["answer_phrase"] * 3, "answer", "text",
+]  # fmt: skip
+SHOTS = 3
 #: Layer, neuron, sign, concept. Layer 0 is not labelled; L2N3 carries two concepts.
 LABELLED = [(1, 0, 1, "add"), (2, 3, 1, "add"), (2, 3, 1, "equals"), (3, 5, -1, "logic")]
 
@@ -35,6 +42,8 @@ class Content:
     concept: str = "logic"
     labelled: bool = True
     recorded: bool = True
+    stored_tokens: bool = True
+    described_prompts: bool = True
     reasoning_draws: int = 2
     control_draws: int = 3
     kind: str = "noise"
@@ -58,8 +67,72 @@ def _config(content: Content) -> RunConfig:
     )
 
 
+def _template(variant: str) -> Template:
+    """A user's own file holds what text_only shows."""
+    return make_template("text_only" if variant.startswith("file:") else variant, PromptConfig(shots=SHOTS))
+
+
+def _prompt_tokens(prompt: Prompt) -> list[dict[str, object]]:
+    """A token for each word with the space before it, and for each line break."""
+    rows = []
+    for place, word in enumerate(re.finditer(r" ?\S+|\s", prompt.text)):
+        section = next((s for s in prompt.sections if s.start < word.end() <= s.end), None)
+        rows.append(
+            {
+                "position": place,
+                "token_id": 900 + place,
+                "text": word[0],
+                "start": word.start(),
+                "end": word.end(),
+                "part": section.part if section else "frame",
+                "demonstration": section.demonstration if section else None,
+                "line": None,
+                "role": "text",
+            }
+        )
+    return rows
+
+
+def _completion_tokens(content: Content, first: int) -> list[dict[str, object]]:
+    """All on one line, with the roles of the usual text whatever is written."""
+    return [
+        {"position": first + step, "token_id": step, "text": text, "start": 0, "end": 0, "part": "completion"}
+        | {"demonstration": None, "line": 0, "role": ROLES[step] if step < len(ROLES) else "text"}
+        for step, text in enumerate(content.tokens)
+    ]
+
+
+def _tokens(content: Content, variant: str) -> pl.DataFrame:
+    """The tokens of one part; all but the last of a prompt stand there once for all questions."""
+    prompt = _prompt_tokens(_template(variant).ask(content.question))
+    shared = max(0, len(prompt) - 12)
+    rows = [{"question_id": None} | row for row in prompt[:shared]]
+    for question in range(content.questions):
+        own = [*prompt[shared:], *_completion_tokens(content, len(prompt))]
+        rows += [{"question_id": f"q{question}"} | row for row in own]
+    schema = {
+        "variant": pl.String, "question_id": pl.String, "position": pl.Int32, "token_id": pl.Int32, "text": pl.String,
+        "start": pl.Int32, "end": pl.Int32, "part": pl.String, "demonstration": pl.Int32, "line": pl.Int32,
+        "role": pl.String,
+    }  # fmt: skip
+    return pl.DataFrame([{"variant": variant} | row for row in rows], schema=schema)
+
+
+def _described(content: Content, variant: str) -> dict[str, object]:
+    template = _template(variant)
+    return {
+        "mean_tokens": float(len(_prompt_tokens(template.ask(content.question)))),
+        "demonstrations": template.demonstrations,
+        "lines": template.lines,
+        "equations": template.equations,
+        "two_stage": bool(template.elicit),
+    }
+
+
 def _completions(content: Content, variant: str) -> pl.DataFrame:
     rows = []
+    template = _template(variant)
+    length = len(_prompt_tokens(template.ask(content.question)))
     for question in range(content.questions):
         right = question < content.right
         rows.append(
@@ -68,9 +141,10 @@ def _completions(content: Content, variant: str) -> pl.DataFrame:
                 "question_id": f"q{question}",
                 "question": content.question,
                 "gold": "13",
-                "prompt_length": 3,
-                "token_ids": [900, 901, 902, *range(len(content.tokens))],
+                "prompt_length": length,
+                "token_ids": [*range(900, 900 + length), *range(len(content.tokens))],
                 "text": "".join(content.tokens),
+                "stated": " 13." if template.elicit else None,
                 "stop_reason": "stop",
                 "answer_strict": "13" if right else None,
                 "answer_flexible": "13",
@@ -78,7 +152,8 @@ def _completions(content: Content, variant: str) -> pl.DataFrame:
                 "correct_flexible": True,
             }
         )
-    return pl.DataFrame(rows, schema_overrides={"token_ids": pl.List(pl.Int32), "answer_strict": pl.String})
+    schema = {"token_ids": pl.List(pl.Int32), "answer_strict": pl.String, "stated": pl.String}
+    return pl.DataFrame(rows, schema_overrides=schema)
 
 
 def _activations(content: Content, variant: str) -> pl.DataFrame:
@@ -106,7 +181,7 @@ def _activations(content: Content, variant: str) -> pl.DataFrame:
 
 
 def _neurons(content: Content) -> pl.DataFrame:
-    """Every neuron; the texts of the tokens 0 to 5 are known from what they promote, those after 9 from nowhere."""
+    """Every neuron, with the same tokens at both ends."""
     rows = [
         {
             "layer": layer,
@@ -145,13 +220,14 @@ def _interventions(content: Content) -> pl.DataFrame:
             "answer": "13" if right else None,
             "correct": right,
             "text": "".join(content.tokens) if right else f"I say {content.strange}",
+            "stated": " 13." if _template(content.variants[0]).elicit else None,
         }
         for name, draws in (sets if content.labelled else sets[:1])
         for draw in range(draws)
         for question in range(content.questions)
         for right in [question < content.right and not (name == "reasoning" and question == 0)]
     ]
-    return pl.DataFrame(rows, schema_overrides={"draw": pl.Int32, "answer": pl.String})
+    return pl.DataFrame(rows, schema_overrides={"draw": pl.Int32, "answer": pl.String, "stated": pl.String})
 
 
 def _label(run: RunWriter, content: Content) -> None:
@@ -181,6 +257,10 @@ def make_run(path: Path, content: Content) -> RunWriter:
         run.begin(stage, stage)
         if stage == "generate":
             for place, variant in enumerate(content.variants):
+                if content.described_prompts:
+                    run.manifest.prompts[variant] = _described(content, variant)
+                if content.stored_tokens:
+                    run.add_frame(stage, f"tokens/{place}.parquet", _tokens(content, variant))
                 run.add_frame(stage, f"completions/{place}.parquet", _completions(content, variant))
         elif stage == "discover":
             for place, variant in enumerate(content.variants):

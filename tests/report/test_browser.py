@@ -8,9 +8,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from cotlens.data import VARIANTS
+
 pytestmark = pytest.mark.browser
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+#: Figures whose chart, and tables whose columns, go beyond the screen.
+CUT_OFF = """[...document.querySelectorAll(".chart, .scroll:has(.compact)")]
+    .filter(part => part.offsetParent && part.scrollWidth > part.clientWidth + 1)
+    .map(part => part.closest("figure")?.id ?? part.className)"""
 QUIET = [
     "--no-sandbox",
     "--disable-gpu",
@@ -50,5 +56,18 @@ def test_the_report_opens_alone_and_fits(
     assert asked == [address]
     assert page.locator("script, img").count() == 0
     assert page.locator("h1").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_charts_of_many_variants_fit(browser: Browser, report_of: Callable[..., Any], width: int) -> None:
+    report = report_of(variants=(*VARIANTS, "file:/home/me/a-prompt-with-a-long-name.txt"))
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto((report.run.path / "report.html").as_uri())
+    assert page.locator(".chart:visible").count() == 6
+    assert page.evaluate(CUT_OFF) == []
+    page.locator("details summary").nth(2).click()
+    assert page.locator(".prompt:visible").count() == 1
     assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
     page.close()

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from cotlens.data import VARIANTS
 from cotlens.report import report_stage
 from cotlens.report.page import render
 from cotlens.types import Silent
 
-SECTIONS = ["run", "accuracy", "frequency", "where", "neurons", "walk", "intervention", "methods"]
+SECTIONS = ["run", "prompts", "accuracy", "frequency", "where", "neurons", "walk", "intervention", "methods"]
 HOSTILE = (
     "</script><img src=x onerror=alert(1)>",
     '" onmouseover="alert(1)',
@@ -117,7 +118,31 @@ def test_accuracy_numbers_are_those_of_the_run(page: _Page) -> None:
     rows = page.table("Variant", "Correct")
     assert [row[:4] for row in rows] == [["cot", "2", "4", "50.0%"], ["text_only", "2", "4", "50.0%"]]
     assert rows[0][4] == "15.0–85.0%"  # Wilson, 2 of 4
-    assert rows[0][5:] == ["100.0%", "50.0%", "0.0%", "15.0"]
+    assert rows[0][5:9] == ["100.0%", "50.0%", "0.0%", "15.0"]
+
+
+def test_the_length_of_each_prompt_stands_beside_its_accuracy(report: Any, page: _Page) -> None:
+    behind, beside = page.table("Variant", "Correct"), page.table("Variant", "Accuracy")
+    for variant, full, short in zip(("cot", "text_only"), behind, beside, strict=True):
+        prompt = report.run.manifest.prompts[variant]
+        numbers = [prompt["mean_tokens"], prompt["demonstrations"], prompt["lines"], prompt["equations"], 1]
+        assert short == [variant, "50.0%", *[f"{number:.0f}" for number in numbers]]
+        assert full[9:] == short[2:]
+    assert beside[0][5] > beside[1][5] == "0"
+    assert "can’t be put down to what they show alone" in page.text
+
+
+def test_prompts_can_be_read_and_what_differs_is_marked(page: _Page, report: Any) -> None:
+    section = report.html.split('<section id="prompts">')[1].split("</section>")[0]
+    assert section.count("<details>") == 2
+    words = " ".join(page.text.split())
+    assert "text_only text with results, without their equations" in words
+    assert "1 more demonstration" in words
+    assert words.count("How many do they have? Let's think step by step") == 2
+    cot, text_only = section.split("<details>")[1:]
+    assert "<ins" not in cot
+    assert re.findall(r'<ins class="line">([^<]*)', text_only)
+    assert "Compared with cot, as far as shown: 2 lines changed, added or moved; 0 lines left out." in text_only
 
 
 def test_frequency_numbers_are_those_of_the_run(report: Any, page: _Page) -> None:
@@ -166,6 +191,9 @@ def test_each_token_shows_the_neurons_active_where_it_was_predicted(report: Any,
     # At step 2 neuron 5 is the second of its layer, with a negative coefficient; at step 3 neuron 3 is the first.
     assert re.findall(r'class="id">([^<]+)<', report.html.split('id="p2"')[1].split('class="panel')[0]) == ["L3N5-"]
     assert "−0.500" in report.html.split('id="p2"')[1].split('class="panel')[0]
+    assert "step 3, operand" in report.html
+    assert report.html.count('title="operand"') == 2
+    assert report.html.count(" role on c") + report.html.count(' role"') == 7
     rows = next(
         table for table in page.tables if table[0] == ["Neuron", "Concept", "Coefficient", "Rank in layer", "Promotes"]
     )
@@ -245,6 +273,28 @@ def _check_harmless(html: str, benign: _Page) -> None:
     )
 
 
+def test_fourteen_variants_give_a_page_of_moderate_size(report_of: Callable[..., Any]) -> None:
+    many = report_of(variants=(*VARIANTS, "file:/home/me/mine.txt"), questions=6)
+    page = _Page(many.html)
+    assert len(many.html.encode()) < 2_000_000
+    assert [row[0] for row in page.table("Variant", "Accuracy")] == [*VARIANTS, "file:mine.txt"]
+    stages = {row[0]: row[-1] for row in page.table("Variant", "Accuracy")}
+    assert [name for name, stage in stages.items() if stage == "2"] == ["zero_shot", "zero_shot_cot"]
+    assert "under 15 prompt variants." in page.text
+    assert many.html.count(">2 of 6, two stages</text>") == 4  # two variants, wide and narrow
+    # Each variant's name stands whole in every chart that shows variants.
+    for name in [*VARIANTS, "file:mine.txt"]:
+        assert many.html.count(f">{name}</text>") >= 8
+
+
+def test_a_second_question_is_shown_where_one_was_asked(report_of: Callable[..., Any]) -> None:
+    words = " ".join(_Page(report_of(variants=("zero_shot", "zero_shot_cot")).html).text.split())
+    assert "(asked for it after what follows, it wrote “ 13.”)" in words
+    assert words.count("Asked for its answer, it wrote “ 13.”.") == 2
+    assert "0 demonstrations, two stages" in words
+    assert "Compared with zero_shot, as far as shown: 1 line changed, added or moved; 0 lines left out." in words
+
+
 EMPTY_CASES = {
     "no reasoning neurons": (
         {"labelled": False},
@@ -255,6 +305,14 @@ EMPTY_CASES = {
     "one variant, one question": (
         {"variants": ("cot",), "questions": 1, "right": 1},
         ["Accuracy under cot was 100.0% (1 of 1", "1 problem of “mini” under 1 prompt variant (cot)"],
+    ),
+    "no token texts": (
+        {"stored_tokens": False},
+        ["so there is no question to walk through", "Its text is not stored."],
+    ),
+    "prompts not described": (
+        {"described_prompts": False},
+        ["tokens, – demonstrations"],
     ),
     "no draws": (
         {"reasoning_draws": 0, "control_draws": 0},

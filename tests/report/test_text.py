@@ -17,6 +17,8 @@ NAN = float("nan")
         (decimal(float("inf")), "–"),
         (count(1, "neuron"), "1 neuron"),
         (count(36134, "neuron"), "36,134 neurons"),
+        (count(None), "–"),
+        (count(None, "neuron"), "– neurons"),
         (duration(59.6), "1 min 0 s"),
         (duration(12_000), "3 h 20 min"),
         (joined([]), "none"),

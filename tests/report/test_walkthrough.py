@@ -1,23 +1,39 @@
-import pytest
+"""The completion that is walked through: which one, and what is said of its tokens."""
 
-from cotlens.report.walkthrough import token_pieces
+from collections.abc import Callable
+from typing import Any
 
-KNOWN = {1: "The", 2: " sum", 3: " is", 4: " 5"}
+from cotlens.report.walkthrough import Walk, walk_through
 
 
-@pytest.mark.parametrize(
-    ("text", "ids", "expected"),
-    [
-        ("The sum is 5", [1, 2, 3, 4], ["The", " sum", " is", " 5"]),
-        ("The total is 5", [1, 9, 3, 4], ["The", " total", " is", " 5"]),
-        ("The sum is 12", [1, 2, 3, 9], ["The", " sum", " is", " 12"]),
-        ("The grand total is 5", [1, 8, 9, 3, 4], ["The", " grand total", "", " is", " 5"]),
-        ("sum is 5", [2, 3, 4], ["sum", " is", " 5"]),  # a tokenizer that drops the first space
-        ("The sum", [1, 2, 3, 9], ["The", " sum", " is", ""]),  # the text ends at a stop string
-        ("Something else", [1, 2], ["The", " sum"]),  # not the text of these tokens
-        ("", [1, 9], ["The", ""]),
-        ("", [], []),
-    ],
-)
-def test_each_token_gets_its_text(text: str, ids: list[int], expected: list[str]) -> None:
-    assert token_pieces(text, ids, KNOWN) == expected
+def walk(run: Any) -> Walk | None:
+    return walk_through(run, run.concepts(), run.neurons())
+
+
+def test_texts_and_roles_are_those_stored(report: Any) -> None:
+    found = walk(report.run)
+    assert found is not None
+    assert [step.text for step in found.steps[:5]] == ["The", "␣sum", "␣is", "␣4", "␣+"]
+    assert [step.gloss for step in found.steps] == [
+        *[""] * 3, "opd", "op", "opd", "eq", "res", "res", *[""] * 4, "ans", "",
+    ]  # fmt: skip
+    assert [step.index for step in found.steps if step.continues and step.gloss] == [8]  # the second digit of 13
+    assert list(found.glosses) == ["operand", "operator", "equals", "result", "answer"]
+    assert found.steps[9].breaks == 1
+    assert found.stated == ""
+
+
+def test_a_token_without_a_text_of_its_own_goes_by_its_number(report_of: Callable[..., Any]) -> None:
+    found = walk(report_of(tokens=["🙂", "", " is"]).run)
+    assert found is not None
+    assert [step.text for step in found.steps] == ["🙂", "‹1›", "␣is"]
+
+
+def test_without_token_texts_there_is_no_walk(report_of: Callable[..., Any]) -> None:
+    assert walk(report_of(stored_tokens=False).run) is None
+
+
+def test_the_second_answer_of_two_stages_is_kept(report_of: Callable[..., Any]) -> None:
+    found = walk(report_of(variants=("zero_shot",)).run)
+    assert found is not None
+    assert found.stated == " 13."

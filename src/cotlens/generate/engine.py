@@ -15,7 +15,7 @@ from cotlens.model.language_model import LanguageModel
 from cotlens.model.shared_prefix import Prefix, SuffixBatch, common_prefix_length, compute_prefix
 from cotlens.types import Completion
 
-__all__ = ["generate"]
+__all__ = ["OnProgress", "check_lengths", "generate"]
 
 #: Called with the number of completions that have just ended.
 OnProgress = Callable[[int], None]
@@ -65,7 +65,7 @@ def generate(
     encoded = [lm.encode(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     if not encoded:
         return []
-    _check_lengths(lm, encoded, max_new_tokens)
+    check_lengths(lm, encoded, max_new_tokens)
 
     shared = common_prefix_length(encoded)
     prefix = compute_prefix(lm, encoded[0][:shared])
@@ -126,7 +126,8 @@ def _greedy(logits: Tensor) -> Tensor:
     return logits.argmax(dim=-1)
 
 
-def _check_lengths(lm: LanguageModel, encoded: Sequence[Sequence[int]], max_new_tokens: int) -> None:
+def check_lengths(lm: LanguageModel, encoded: Sequence[Sequence[int]], max_new_tokens: int) -> None:
+    """Raise an `InputError` for a prompt that is empty, or too long for the model's context with its new tokens."""
     for index, ids in enumerate(encoded):
         if not ids:
             raise InputError(f"prompt {index} is empty, and the tokenizer adds no token of its own")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from cotlens.analyze.controls import draw_matched, signed_pool
-from cotlens.data import build_prompt, extract_answer, is_correct
+from cotlens.data import is_correct, make_template
 from cotlens.data.answers import decimal_text
-from cotlens.generate import generate
+from cotlens.generate.answering import answer, ask
 from cotlens.intervene.edits import Edit, Noise, Zero, intervene
 from cotlens.model.language_model import LanguageModel
 from cotlens.store import RunWriter
@@ -71,15 +71,9 @@ def _answer(
     run: RunWriter, lm: LanguageModel, problems: Sequence[Problem], condition: _Condition, progress: Progress
 ) -> pl.DataFrame:
     config = run.config
-    completions = generate(
-        lm,
-        [build_prompt(config.intervene.variant, problem.question, config.prompt.shots) for problem in problems],
-        max_new_tokens=config.generate.max_new_tokens,
-        stop=config.generate.stop,
-        batch_size=config.generate.batch_size,
-        on_progress=progress.advance,
-    )
-    answers = [extract_answer(done.text) for done in completions]
+    template = make_template(config.intervene.variant, config.prompt)
+    prompts = ask(lm, template, [problem.question for problem in problems], config.prompt)
+    answers = answer(lm, prompts, template.elicit, config.generate, progress.advance)
     return _frame(
         condition.set,
         config.intervene.kind,
@@ -88,25 +82,26 @@ def _answer(
         pl.DataFrame(
             {
                 "question_id": [problem.id for problem in problems],
-                "answer": [decimal_text(answer) for answer in answers],
-                "correct": [is_correct(a, p.gold) for a, p in zip(answers, problems, strict=True)],
-                "text": [done.text for done in completions],
+                "answer": [decimal_text(found.strict) for found in answers],
+                "correct": [is_correct(a.strict, p.gold) for a, p in zip(answers, problems, strict=True)],
+                "text": [found.completion.text for found in answers],
+                "stated": [found.stated for found in answers],
             },
-            schema_overrides={"answer": pl.String},
+            schema_overrides={"answer": pl.String, "stated": pl.String},
         ),
     )
 
 
 def _untouched(completions: pl.DataFrame) -> pl.DataFrame:
     """The untouched model's answers are those of the first stage."""
-    columns = ("question_id", pl.col("answer_strict").alias("answer"), "correct", "text")
+    columns = ("question_id", pl.col("answer_strict").alias("answer"), "correct", "text", "stated")
     return _frame("none", "none", 0.0, 0, completions.select(*columns))
 
 
 def _frame(name: str, kind: str, dose: float, draw: int, answers: pl.DataFrame) -> pl.DataFrame:
     return answers.select(
         pl.lit(name).alias("set"), pl.lit(kind).alias("kind"), pl.lit(dose, pl.Float64).alias("dose"),
-        pl.lit(draw, pl.Int32).alias("draw"), "question_id", "answer", "correct", "text",
+        pl.lit(draw, pl.Int32).alias("draw"), "question_id", "answer", "correct", "text", "stated",
     )  # fmt: skip
 
 

@@ -86,14 +86,40 @@ class LanguageModel:
         ids.add(self.tokenizer.eos_token_id)
         return frozenset(int(i) for i in ids if i is not None)
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of ``text``, with the special tokens that the tokenizer puts before it."""
-        encoded: Any = self.tokenizer(text)["input_ids"]
+    def encode(self, text: str, special_tokens: bool = True) -> list[int]:
+        """Token ids of ``text``, with the special tokens that the tokenizer puts before it unless told otherwise."""
+        encoded: Any = self.tokenizer(text, add_special_tokens=special_tokens)["input_ids"]
         ids: list[int] = list(encoded)
         # A tokenizer made for sentence pairs closes a text with an end token; a prompt is to be continued.
         while len(ids) > 1 and ids[-1] in self.stop_ids and not text.endswith(self.token_text(ids[-1])):
             ids = ids[:-1]
         return ids
+
+    def offsets(self, text: str, ids: list[int], special_tokens: bool = True) -> list[tuple[int, int]]:
+        """Start and end, in characters of ``text``, of each of the ``ids`` that `encode` made of it.
+
+        A token that is no part of the text, such as one that begins every text, is empty. Of the tokens that share a
+        character the first holds it.
+        """
+        if not self.tokenizer.is_fast:
+            return self.pieces(ids)
+        encoded: Any = self.tokenizer(text, add_special_tokens=special_tokens, return_offsets_mapping=True)
+        spans: list[tuple[int, int]] = []
+        last = 0
+        for start, end in encoded["offset_mapping"][: len(ids)]:
+            begin = max(last, int(start))
+            last = max(begin, int(end))
+            spans.append((begin, last))
+        return spans
+
+    def pieces(self, ids: list[int]) -> list[tuple[int, int]]:
+        """Start and end of each of ``ids`` in the text that they decode to, as a model wrote them.
+
+        Of the tokens that share a character the first holds it.
+        """
+        ends = [len(self.decode(ids[:count])) for count in range(1, len(ids) + 1)]
+        last = ends[-1] if ends else 0
+        return [(min(start, last), min(end, last)) for start, end in zip([0, *ends], ends, strict=False)]
 
     def decode(self, ids: list[int]) -> str:
         """The exact text of ``ids``, special tokens included."""

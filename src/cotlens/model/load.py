@@ -15,7 +15,7 @@ from cotlens.errors import EnvironmentFault, InputError, ModelFormatError, near_
 from cotlens.model.language_model import LanguageModel
 from cotlens.model.source import ModelSource, resolve_model
 
-__all__ = ["load_model", "read_checkpoint"]
+__all__ = ["load_model", "load_tokenizer", "read_checkpoint"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -60,23 +60,46 @@ def load_source(
     return LanguageModel(model, tokenizer, name=source.name)
 
 
+def load_tokenizer(name: str, revision: str | None = None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, without its weights.
+
+    Raises:
+        ModelNotFoundError: no such model.
+        ModelFormatError: damaged files.
+    """
+    source = resolve_model(name, revision)
+    with _reading(source.folder, source.gguf_file):
+        return _tokenizer(source.folder, source.gguf_file, trust_remote_code)
+
+
 def read_checkpoint(
     folder: Path, gguf_file: str | None, dtype: torch.dtype, trust_remote_code: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer of a folder, read with the Hugging Face loaders, safetensors or GGUF only."""
     extra = {"gguf_file": gguf_file} if gguf_file else {"use_safetensors": True}
+    with _reading(folder, gguf_file):
+        tokenizer = _tokenizer(folder, gguf_file, trust_remote_code)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=trust_remote_code, **extra)
+    return model, tokenizer
+
+
+def _tokenizer(folder: Path, gguf_file: str | None, trust_remote_code: bool) -> PreTrainedTokenizerBase:
+    extra = {"gguf_file": gguf_file} if gguf_file else {}
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=trust_remote_code, **extra
+    )
+    return tokenizer
+
+
+@contextlib.contextmanager
+def _reading(folder: Path, gguf_file: str | None) -> Iterator[None]:
+    """Quiet loaders, and one error for the dozen kinds that they raise for files they can't read."""
     with quiet_transformers():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=trust_remote_code, **({"gguf_file": gguf_file} if gguf_file else {})
-            )
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, trust_remote_code=trust_remote_code, **extra
-            )
-        except Exception as error:  # the loaders raise a dozen kinds for files they can't read
+            yield
+        except Exception as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ModelFormatError(f"{folder / gguf_file if gguf_file else folder}: can't be read: {reason}") from error
-    return model, tokenizer
 
 
 def _pick_device(name: str) -> torch.device:

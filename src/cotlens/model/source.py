@@ -1,7 +1,7 @@
 """From a model's name to files on disk: embedded, folder, GGUF, or hub. No weights are read here.
 
 Resolving is fast and needs no torch, so that a wrong name, a damaged file or a changed checkpoint is known before
-anything is loaded. The fingerprint is a hash of the configuration and of every weight file.
+anything is loaded. The fingerprint is a hash of configuration, tokenizer and weights.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from cotlens.model.embedded import EMBEDDED, embedded_folder
 __all__ = ["ModelSource", "resolve_model"]
 
 _WEIGHT_PATTERNS = ("*.safetensors", "*.gguf")
+#: What a prompt's tokens depend on.
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "chat_template.jinja")
 _HUB_PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken"]
 
 
@@ -30,12 +32,13 @@ class ModelSource:
     gguf_file: str | None = None
 
     def fingerprint(self) -> dict[str, Any]:
-        """Name, architecture, and sha256 of the configuration and of every weight file."""
-        files = [self.folder / self.gguf_file] if self.gguf_file else _weight_files(self.folder)
+        """Name, and sha256 of the configuration, the tokenizer's files and every weight file."""
+        if self.gguf_file is not None:
+            files = [self.folder / self.gguf_file]
+        else:
+            others = [self.folder / name for name in ("config.json", *_TOKENIZER_FILES)]
+            files = [*_weight_files(self.folder), *(file for file in others if file.is_file())]
         hashes = {file.name: _sha256(file) for file in files}
-        config = self.folder / "config.json"
-        if self.gguf_file is None:
-            hashes["config.json"] = _sha256(config)
         whole = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
         return {"name": self.name, "fingerprint": whole, "files": hashes}
 

@@ -36,12 +36,17 @@ class ConceptGroup:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A question answered right untouched and wrong with the reasoning neurons edited."""
+    """A question answered right untouched and wrong with the reasoning neurons edited.
+
+    The ``stated`` texts are what the model wrote when asked once more for its answer; empty if it was not.
+    """
 
     question: str
     gold: str
     before: str
+    before_stated: str
     after: str
+    after_stated: str
     draw: int
     answer: str
 
@@ -75,7 +80,8 @@ def concept_groups(run: Run, concepts: pl.DataFrame, neurons: pl.DataFrame, most
 
 def changed_answer(run: Run, interventions: pl.DataFrame) -> Changed | None:
     """The shortest such answer; the reasoning set's first draw that changes it."""
-    right = interventions.filter(pl.col("set") == "none", "correct").select("question_id", before="text")
+    untouched = interventions.filter(pl.col("set") == "none", "correct")
+    right = untouched.select("question_id", before="text", before_stated="stated")
     wrong = interventions.filter(pl.col("set") == "reasoning", ~pl.col("correct"))
     asked = run.completions().filter(variant=run.config.intervene.variant).select("question_id", "question", "gold")
     found = (
@@ -91,7 +97,9 @@ def changed_answer(run: Run, interventions: pl.DataFrame) -> Changed | None:
         question=readable(row["question"]),
         gold=readable(row["gold"] or "–", 60),
         before=readable(row["before"]),
+        before_stated=readable(row["before_stated"] or "", 200),
         after=readable(row["text"]),
+        after_stated=readable(row["stated"] or "", 200),
         draw=row["draw"],
         answer=readable(row["answer"] or "none", 60),
     )

@@ -9,8 +9,10 @@ from typing import Any
 from markupsafe import Markup
 
 from cotlens.analyze import Effect
-from cotlens.report import figures
-from cotlens.report.tables import Row, effect_rows
+from cotlens.report import figures, frequency_figures
+from cotlens.report.figures import FEW
+from cotlens.report.svg import inline_svg
+from cotlens.report.tables import Row, effect_rows, unique
 from cotlens.report.text import count, decimal, percent, span
 
 __all__ = [
@@ -21,8 +23,12 @@ __all__ = [
     "intervention_figure",
     "layer_figure",
     "numbered",
+    "prompt_table",
     "step_figure",
 ]
+
+#: What is said of a prompt in numbers.
+PROMPT_HEAD = ("Prompt tokens", "Shots", "Lines", "Equations", "Stages")
 
 #: Width of a chart beside a wide and on a narrow screen, in pixels.
 WIDE, NARROW = 860, 356
@@ -60,11 +66,12 @@ def numbered(shown: Sequence[Figure | None]) -> list[Figure | None]:
 def accuracy_figure(rows: Sequence[Row], confidence: float) -> Figure:
     head = (
         "Variant", "Correct", "Questions", "Accuracy", "Interval", "Last number", "Answered", "Cut off", "Mean tokens",
+        *PROMPT_HEAD,
     )  # fmt: skip
     table = [
         (row["variant"], count(row["correct"]), count(row["questions"]), percent(row["accuracy"]),
          span(row["low"], row["high"]), percent(row["accuracy_flexible"]), percent(row["answered"]),
-         percent(row["cut_off"]), decimal(row["mean_tokens"], 1))
+         percent(row["cut_off"]), decimal(row["mean_tokens"], 1), *_prompt_numbers(row))
         for row in rows
     ]  # fmt: skip
     return _figure(
@@ -77,6 +84,12 @@ def accuracy_figure(rows: Sequence[Row], confidence: float) -> Figure:
     )
 
 
+def prompt_table(rows: Sequence[Row]) -> Table:
+    """Accuracy beside what each prompt holds."""
+    table = [(row["variant"], percent(row["accuracy"]), *_prompt_numbers(row)) for row in rows]
+    return Table(("Variant", "Accuracy", *PROMPT_HEAD), table)
+
+
 def comparison_figures(rows: Sequence[Row], confidence: float) -> tuple[Figure, Figure]:
     """The heat map of ratios, and the intervals behind it."""
     head = ("Concept", "Variant", "Neurons", "Frequency", "Interval", "Random", "Band", "Draws", "Ratio", "Apart")
@@ -87,7 +100,7 @@ def comparison_figures(rows: Sequence[Row], confidence: float) -> tuple[Figure, 
         "Each cell gives the share of neuron-steps at which the concept’s neurons are active and, below it, how many "
         "times that of matched random neurons; a frame marks a cell whose whole interval lies outside the random band "
         "of the next figure, and the number of neurons stands in brackets.",
-        lambda width: figures.heat_map(rows, width),
+        lambda width: frequency_figures.heat_map(rows, width),
         table,
     )
     dots = _figure(
@@ -95,7 +108,7 @@ def comparison_figures(rows: Sequence[Row], confidence: float) -> tuple[Figure, 
         "Activation frequency of each concept against matched random neurons",
         "A point right of its grey band is more frequent than random neurons of the same layers and signs; the line "
         f"is a {confidence:.0%} bootstrap interval over questions, the band spans {confidence:.0%} of the random sets.",
-        lambda width: figures.comparison_chart(rows, width),
+        lambda width: frequency_figures.comparison_chart(rows, width),
         table,
         key=(("point", "concept, with interval"), ("band", "random sets"), ("tick", "their mean")),
     )
@@ -109,7 +122,8 @@ def layer_figure(rows: Sequence[Row], concepts: Sequence[str], n_layers: int, lo
         for layer in range(n_layers)
         if any((layer, concept) in counts for concept in concepts)
     ]
-    shaded = f"the {count(lowest, 'shaded layer')} at the bottom of the model {'was' if lowest == 1 else 'were'}"
+    shaded = "the shaded layer" if lowest == 1 else f"the {lowest} shaded layers"
+    shaded += f" at the bottom of the model {'was' if lowest == 1 else 'were'}"
     return _figure(
         "layers",
         "Labelled neurons in each layer, by concept",
@@ -126,12 +140,16 @@ def step_figure(rows: Sequence[Row]) -> Figure:
          percent(row["frequency"], 2), percent(row["smooth"], 2))
         for row in rows
     ]  # fmt: skip
+    single = (
+        "thick lines are means over five steps, thin ones single steps, which have no interval and vary by chance"
+        if len(unique(rows, "variant")) <= FEW
+        else "lines are means over five steps and have no interval, so they vary by chance"
+    )
     return _figure(
         "steps",
         "Activation frequency of all reasoning neurons along the answer",
         "Where the solid line lies above the dashed one, reasoning neurons are more active than random ones at that "
-        "point of the answer; thick lines are means over five steps, thin ones single steps, which have no interval "
-        "and vary by chance, and steps that under a quarter of the answers reach are left out.",
+        f"point of the answer; {single}, and steps that under a quarter of the answers reach are left out.",
         lambda width: figures.step_chart(rows, width),
         Table(("Variant", "Neurons", "Step", "Answers", "Frequency", "Mean of five"), table, names=2),
         key=(("line", "reasoning neurons"), ("dashed", "random neurons")),
@@ -155,6 +173,13 @@ def intervention_figure(effects: Sequence[Effect], confidence: float) -> Figure:
         Table(("Edited", "Draws", "Questions", "Accuracy", "Interval", "Answered", "Each draw"), table),
         key=(("draw", "one draw"), ("mean", "mean, with interval")),
     )
+
+
+def _prompt_numbers(row: Row) -> tuple[str, ...]:
+    """A cell for each of `PROMPT_HEAD`."""
+    stages = None if row["two_stage"] is None else 1 + row["two_stage"]
+    counts = (row["demonstrations"], row["lines"], row["equations"], stages)
+    return decimal(row["prompt_tokens"], 0), *map(count, counts)
 
 
 def _comparison(row: Row) -> tuple[str, ...]:
@@ -181,5 +206,5 @@ def _figure(
     key: tuple[tuple[str, str], ...] = (),
 ) -> Figure:
     # The SVG comes from our own specifications, whose texts are made readable before and escaped by the renderer.
-    wide, narrow = (Markup(figures.inline_svg(chart(width), f"{name}-{width}")) for width in (WIDE, NARROW))
+    wide, narrow = (Markup(inline_svg(chart(width), f"{name}-{width}")) for width in (WIDE, NARROW))
     return Figure(name, title, read, wide, narrow, table, key)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from cotlens.config import PromptConfig
+from cotlens.report.names import variant_names
 from cotlens.report.text import count, duration, readable
 from cotlens.store import Run
 
@@ -61,8 +63,8 @@ def settings(run: Run, problems: int, lowest: int) -> list[tuple[str, str]]:
         ("Precision", config.model.dtype),
         ("Fingerprint", str(model.get("fingerprint", "–"))[:12]),
         ("Problems", f"{config.problems.source}, {count(problems)}"),
-        ("Demonstrations", f"{config.prompt.shots} shots"),
-        ("Variants", ", ".join(config.prompt.variants)),
+        ("Demonstrations", _demonstrations(config.prompt)),
+        ("Variants", ", ".join(variant_names(config.prompt.variants).values())),
         ("Generation", f"greedy, at most {count(config.generate.max_new_tokens, 'token')}"),
         ("Top-k", f"{config.discover.top_k} per layer and token"),
         ("Ranker", config.discover.ranker),
@@ -75,7 +77,13 @@ def settings(run: Run, problems: int, lowest: int) -> list[tuple[str, str]]:
         ("Intervention", f"{intervene.kind}{dose}; draws: {draws}"),
         ("Seed", str(config.seed)),
     ]
-    return [(label, readable(value, 160)) for label, value in rows]
+    return [(label, readable(value, 400)) for label, value in rows]
+
+
+def _demonstrations(prompt: PromptConfig) -> str:
+    order = "" if prompt.order_seed is None else f", shuffled with seed {prompt.order_seed}"
+    chat = f", in the model’s chat template ({prompt.chat_layout})" if prompt.chat else ""
+    return f"{prompt.shots} of “{prompt.demonstrations}”{order}{chat}"
 
 
 def _size(model: dict[str, Any]) -> str:

@@ -13,6 +13,8 @@ from cotlens.analyze import Effect, intervention_effects
 from cotlens.concepts import lowest_layer
 from cotlens.report import exhibits, facts, tables, words
 from cotlens.report.catalogue import changed_answer, concept_groups
+from cotlens.report.names import variant_names
+from cotlens.report.prompts import prompt_exhibit
 from cotlens.report.svg import concept_colour
 from cotlens.report.text import readable
 from cotlens.report.walkthrough import walk_through
@@ -43,12 +45,13 @@ class _Results:
     def read(cls, run: Run) -> _Results:
         config, concepts, interventions = run.config, run.concepts(), run.interventions()
         effects, p_value = intervention_effects(interventions, config.analyze.confidence)
+        names = variant_names(config.prompt.variants)
         lowest = config.label.min_layer
         return cls(
             run=run,
-            accuracy=tables.accuracy_rows(run.analysis("accuracy")),
-            comparison=tables.comparison_rows(run.frequencies(), config.prompt.variants),
-            steps=tables.step_rows(run.analysis("steps"), config.prompt.variants),
+            accuracy=tables.accuracy_rows(run.analysis("accuracy"), names, run.manifest.prompts),
+            comparison=tables.comparison_rows(run.frequencies(), names),
+            steps=tables.step_rows(run.analysis("steps"), names),
             by_layer=tables.labelled_by_layer(concepts),
             concept_ids=tables.concept_order(concepts["concept"]),
             concepts=concepts,
@@ -99,7 +102,10 @@ def _context(results: _Results) -> dict[str, Any]:
         "versions": facts.versions_words(run),
         "settings": facts.settings(run, results.problems, results.lowest),
         "glossary": facts.GLOSSARY,
+        "prompts": prompt_exhibit(run, results.accuracy),
+        "prompt_table": exhibits.prompt_table(results.accuracy),
         "accuracy_words": words.accuracy_words(results.accuracy),
+        "length_words": words.length_words(results.accuracy),
         "apart_words": words.apart_words(results.comparison),
         "frequency_words": words.frequency_words(results.comparison),
         "judged": _judged_words(results),

@@ -22,11 +22,14 @@ __all__ = [
     "INK",
     "MUTED",
     "PAPER",
+    "axis_title",
     "concept_colour",
     "dressed",
+    "fitted",
     "inline_svg",
     "margin",
     "nice_top",
+    "panels",
     "root_ticks",
     "to_svg",
 ]
@@ -71,6 +74,33 @@ def dressed(chart: Any, longest_label: float = 260) -> Any:
     )  # fmt: skip
 
 
+def fitted(chart: Any, width: int, height: Any) -> Any:
+    """``chart`` with its labels within ``width``, of which they take no more than a third, or what a name needs."""
+    size = {"type": "fit-x", "contains": "padding"}
+    return dressed(chart.properties(width=width, height=height, autosize=size), max(150, min(260, width / 3)))
+
+
+def axis_title(text: str) -> alt.TitleParams:
+    """One title for the horizontal axes of all panels."""
+    import altair as alt
+
+    return alt.TitleParams(
+        text, orient="bottom", anchor="middle", font=_FONT, fontSize=12, fontWeight="normal", color=MUTED
+    )
+
+
+def panels(field: str, order: Sequence[str], width: float) -> alt.Facet:
+    """One panel for each value of ``field``; its name is cut where the panel ends."""
+    import altair as alt
+
+    return alt.Facet(
+        f"{field}:N",
+        sort=list(order),
+        title=None,
+        header=alt.Header(labelLimit=width, labelFontSize=12 if width < 160 else 13),
+    )
+
+
 def to_svg(chart: alt.TopLevelMixin) -> str:
     """``chart`` as an SVG document in its own colours, for a paper or a file."""
     import altair
@@ -97,11 +127,11 @@ def nice_top(highest: float) -> float:
     return next((top for top in (5, 10, 20, 30, 40, 50, 60, 80) if highest <= top), 100)
 
 
-def root_ticks(top: float) -> list[float]:
-    """Ticks up to ``top`` that stand well apart on a square-root scale."""
+def root_ticks(top: float, most: int = 9) -> list[float]:
+    """Ticks up to ``top`` that stand well apart on a square-root scale, by at least one part in ``most``."""
     ticks = [0.0]
     for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100):
-        if tick <= top and math.sqrt(tick) - math.sqrt(ticks[-1]) >= math.sqrt(top) / 9:
+        if tick <= top and math.sqrt(tick) - math.sqrt(ticks[-1]) >= math.sqrt(top) / most:
             ticks.append(tick)
     return ticks
 

@@ -6,7 +6,7 @@ A row is a plain dict of numbers and texts. NaN is None here, and the texts are 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -22,7 +22,9 @@ __all__ = [
     "concept_order",
     "effect_rows",
     "labelled_by_layer",
+    "percentages",
     "step_rows",
+    "unique",
 ]
 
 Row = dict[str, Any]
@@ -38,13 +40,24 @@ def concept_order(found: Iterable[str]) -> list[str]:
     return [name for name in _PUBLISHED if name in names] + sorted(names - set(_PUBLISHED))
 
 
-def accuracy_rows(accuracy: pl.DataFrame) -> list[Row]:
-    """`accuracy` with the variant's name made readable."""
-    return [row | {"variant": readable(row["variant"], 40)} for row in _clean(accuracy)]
+def accuracy_rows(
+    accuracy: pl.DataFrame, names: Mapping[str, str], prompts: Mapping[str, Mapping[str, Any]]
+) -> list[Row]:
+    """`accuracy` with what the manifest says of each variant's ``prompts``; None where it says nothing.
+
+    ``names`` gives the shown name of each variant, here and below.
+    """
+    rows = []
+    for row in _clean(accuracy):
+        prompt = prompts.get(row["variant"], {})
+        said = {field: prompt.get(field) for field in ("demonstrations", "lines", "equations", "two_stage")}
+        length = prompt.get("mean_tokens", row.get("mean_prompt_tokens"))
+        rows.append(row | said | {"variant": names[row["variant"]], "prompt_tokens": length})
+    return rows
 
 
-def comparison_rows(frequencies: pl.DataFrame, variants: Sequence[str]) -> list[Row]:
-    """One row per concept and variant: its frequency beside that of its random sets.
+def comparison_rows(frequencies: pl.DataFrame, names: Mapping[str, str]) -> list[Row]:
+    """One row per concept and variant, the variants in the order of ``names``: frequency beside that of random sets.
 
     ``ratio`` is None where the random sets are never active. ``apart`` is ``above`` or ``below`` where the whole
     interval of the concept lies outside the band of the random sets, else empty.
@@ -56,9 +69,9 @@ def comparison_rows(frequencies: pl.DataFrame, variants: Sequence[str]) -> list[
     table = frequencies.filter(set="concept").drop("set", "draws").join(random, on=keys, how="left")
     table = table.filter(pl.col("frequency").is_not_nan())
     places = {concept: place for place, concept in enumerate([*concept_order(table["concept"]), ALL])}
-    order = {variant: place for place, variant in enumerate(variants)}
-    rows = sorted(_clean(table), key=lambda row: (places[row["concept"]], order.get(row["variant"], len(order))))
-    return [row | _compared(row) | {"variant": readable(row["variant"], 40)} for row in rows]
+    order = {variant: place for place, variant in enumerate(names)}
+    rows = sorted(_clean(table), key=lambda row: (places[row["concept"]], order[row["variant"]]))
+    return [row | _compared(row) | {"variant": names[row["variant"]]} for row in rows]
 
 
 def _compared(row: Row) -> Row:
@@ -84,7 +97,7 @@ def labelled_by_layer(concepts: pl.DataFrame) -> list[Row]:
     return sorted(named, key=lambda row: (row["layer"], row["place"]))
 
 
-def step_rows(steps: pl.DataFrame, variants: Sequence[str], least_share: float = 0.25) -> list[Row]:
+def step_rows(steps: pl.DataFrame, names: Mapping[str, str], least_share: float = 0.25) -> list[Row]:
     """One row per variant, set and step for all concepts together: frequency, and its running mean ``smooth``.
 
     Steps that fewer than ``least_share`` of a variant's completions reach are left out. ``smooth`` is weighted by the
@@ -92,7 +105,7 @@ def step_rows(steps: pl.DataFrame, variants: Sequence[str], least_share: float =
     """
     rows = []
     together = steps.filter(concept=ALL)
-    for variant in variants:
+    for variant, name in names.items():
         for kind in ("concept", "random"):
             line = together.filter(variant=variant, set=kind).sort("step")
             if line.is_empty():
@@ -102,7 +115,7 @@ def step_rows(steps: pl.DataFrame, variants: Sequence[str], least_share: float =
                 near = kept[max(0, place - _ON_EACH_SIDE) : place + _ON_EACH_SIDE + 1]
                 weight = sum(other["steps"] for other in near)
                 smooth = sum((other["frequency"] or 0) * other["steps"] for other in near) / weight
-                rows.append(row | {"variant": readable(variant, 40), "smooth": smooth})
+                rows.append(row | {"variant": name, "smooth": smooth})
     return rows
 
 
@@ -132,6 +145,16 @@ def _stacked(draws: Sequence[Row]) -> list[Row]:
             stacked.append(row | {"offset": -0.28 - placed[pile] * min(0.24, 0.7 / same[pile])})
             placed[pile] += 1
     return stacked
+
+
+def percentages(row: Row, *fields: str) -> Row:
+    """These ``fields`` of a row, shares of one, as percentages."""
+    return {field: None if row[field] is None else 100 * row[field] for field in fields}
+
+
+def unique(rows: Sequence[Row], field: str) -> list[str]:
+    """The values of ``field``, each once, in their order."""
+    return list(dict.fromkeys(row[field] for row in rows))
 
 
 def _clean(frame: pl.DataFrame) -> list[Row]:

@@ -34,11 +34,12 @@ def decimal(number: float | None, digits: int = 2) -> str:
     return NOTHING if number is None or not math.isfinite(number) else f"{number:,.{digits}f}"
 
 
-def count(number: int, noun: str = "", plural: str = "") -> str:
+def count(number: int | None, noun: str = "", plural: str = "") -> str:
     """``1 neuron``, ``36,134 neurons``; without a noun, the number alone."""
+    shown = NOTHING if number is None else f"{number:,}"
     if not noun:
-        return f"{number:,}"
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+        return shown
+    return f"{shown} {noun if number == 1 else plural or noun + 's'}"
 
 
 def p_text(p_value: float) -> str:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
+from cotlens.report.names import variant_names
+from cotlens.report.stored_tokens import completion_tokens, has_tokens, with_equation
 from cotlens.report.text import readable
 from cotlens.store import Run
 from cotlens.tokens import visible
 from cotlens.types import SignedNeuron
 
-__all__ = ["Active", "Step", "Walk", "token_pieces", "walk_through"]
+__all__ = ["GLOSSES", "Active", "Step", "Walk", "walk_through"]
 
-_REPLACEMENT = "\ufffd"
-#: Known tokens that must follow a gap for the text of the unknown ones in it to be believed.
-_ANCHOR = 6
+#: The roles written over their tokens, as in an interlinear gloss. The others are named where a token is chosen.
+GLOSSES = {"operand": "opd", "operator": "op", "equals": "eq", "result": "res", "answer": "ans"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,21 @@ class Active:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A generated token, and the neurons active at the position that predicted it."""
+    """A generated token, and the neurons active at the position that predicted it.
+
+    ``continues`` if the token before it belongs to the same operand, operator, result, ...
+    """
 
     index: int
     text: str
     breaks: int
+    role: str
+    continues: bool
     neurons: tuple[Active, ...]
+
+    @property
+    def gloss(self) -> str:
+        return GLOSSES.get(self.role, "")
 
     @property
     def concepts(self) -> list[str]:
@@ -49,14 +59,24 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """A question and the model's answer to it. ``busiest`` is the step with most reasoning neurons."""
+    """A question and the model's answer to it. ``busiest`` is the step with most reasoning neurons.
+
+    ``stated`` is what the model wrote when it was asked once more for its answer; empty if it was not.
+    """
 
     question: str
     gold: str
     answer: str
+    stated: str
     variant: str
     correct: bool
     steps: tuple[Step, ...]
+
+    @property
+    def glosses(self) -> dict[str, str]:
+        """Role and sign of those roles that occur."""
+        found = {step.role for step in self.steps}
+        return {role: gloss for role, gloss in GLOSSES.items() if role in found}
 
     @property
     def busiest(self) -> int:
@@ -64,62 +84,29 @@ class Walk:
 
 
 def walk_through(run: Run, concepts: pl.DataFrame, neurons: pl.DataFrame) -> Walk | None:
-    """A completion chosen for being correct, with an equation, and short; None if no activations are stored."""
-    completion = _choose(run)
+    """A completion chosen for being correct, with an equation, and short; None if activations or tokens are missing."""
+    completion = _choose(run) if has_tokens(run) else None
     if completion is None:
         return None
-    ids = completion["token_ids"][completion["prompt_length"] :]
+    tokens = completion_tokens(run, completion["variant"], completion["question_id"])
+    if not tokens:
+        return None
     active = _active_neurons(run, completion, concepts, neurons)
-    pieces = token_pieces(completion["text"], ids, _known_tokens(neurons, ids))
-    steps = [
-        Step(index, visible(piece) if piece else f"‹{token}›", piece.count("\n"), tuple(active.get(index, ())))
-        for index, (piece, token) in enumerate(zip(pieces, ids, strict=True))
-    ]
+    steps, before = [], ""
+    for index, token in enumerate(tokens):
+        text, role = token["text"], token["role"]
+        shown = visible(text) if text else f"‹{token['token_id']}›"
+        steps.append(Step(index, shown, text.count("\n"), role, role == before, tuple(active.get(index, ()))))
+        before = role
     return Walk(
         question=readable(completion["question"]),
         gold=readable(completion["gold"] or "–", 60),
         answer=readable(completion["answer_strict"] or "none", 60),
-        variant=readable(completion["variant"], 40),
+        stated=readable(completion["stated"] or "", 200),
+        variant=variant_names(run.config.prompt.variants)[completion["variant"]],
         correct=completion["correct"],
         steps=tuple(steps),
     )
-
-
-def token_pieces(text: str, ids: Sequence[int], known: Mapping[int, str]) -> list[str]:
-    """The text of each token. A run has no tokenizer, so ``text`` itself tells what the ``known`` tokens leave open.
-
-    The text of several unknown tokens in a row goes to the first of them; what can't be told is the empty string.
-    """
-    pieces = [""] * len(ids)
-    position = index = 0
-    while index < len(ids):
-        piece = known.get(ids[index], "")
-        if index == 0 and piece and not text.startswith(piece):
-            piece = piece.removeprefix(" ")  # some tokenizers drop the first token's space from a text
-        if piece and text.startswith(piece, position):
-            pieces[index] = piece
-            position += len(piece)
-            index += 1
-            continue
-        after = index + 1
-        while after < len(ids) and not known.get(ids[after]):
-            after += 1
-        anchor = "".join(known.get(token, "") for token in _known_run(ids, after, known))
-        # Without anything known behind it, the gap reaches to the end of the text.
-        end = text.find(anchor, position + 1) if anchor else len(text)
-        if end < 0 or position >= len(text):
-            # A text is cut where a stop string begins, so its tokens can go on; of those only what is known is shown.
-            return pieces[:index] + [known.get(token, "") for token in ids[index:]]
-        pieces[index] = text[position:end]
-        position, index = end, after
-    return pieces
-
-
-def _known_run(ids: Sequence[int], start: int, known: Mapping[int, str]) -> Sequence[int]:
-    end = start
-    while end < min(len(ids), start + _ANCHOR) and known.get(ids[end]):
-        end += 1
-    return ids[start:end]
 
 
 def _choose(run: Run) -> dict[str, Any] | None:
@@ -128,9 +115,15 @@ def _choose(run: Run) -> dict[str, Any] | None:
     table = (
         run.completions()
         .join(recorded, on=["variant", "question_id"], how="semi", maintain_order="left")
+        .join(
+            with_equation(run).with_columns(equation=True),
+            on=["variant", "question_id"],
+            how="left",
+            maintain_order="left",
+        )
         .with_columns(
             first=pl.col("variant") == first,
-            equation=pl.col("text").str.contains(r"\d\s*[-+*/×÷]\s*\d.*=", literal=False),
+            equation=pl.col("equation").is_not_null(),
             length=pl.col("token_ids").list.len() - pl.col("prompt_length"),
         )
         .sort("correct", "first", "equation", "length", descending=[True, True, True, False], maintain_order=True)
@@ -167,16 +160,3 @@ def _active_neurons(
         )
         active.setdefault(row["step"], []).append(neuron)
     return active
-
-
-def _known_tokens(neurons: pl.DataFrame, ids: Sequence[int]) -> dict[int, str]:
-    """The text of those ``ids`` that some neuron promotes or suppresses; parts of a character are left out."""
-    wanted = pl.Series(list(set(ids)), dtype=pl.Int32).implode()
-    found = pl.concat(
-        neurons.select(pl.col(column).alias("text"), pl.col(f"{column}_ids").cast(pl.List(pl.Int32)).alias("id"))
-        .explode("text", "id")
-        .filter(pl.col("id").is_in(wanted))
-        .unique()
-        for column in ("promoted", "suppressed")
-    )
-    return {token: text for text, token in found.iter_rows() if _REPLACEMENT not in text}

@@ -7,23 +7,26 @@ from collections.abc import Sequence
 
 from cotlens.analyze import Effect
 from cotlens.config import RunConfig
+from cotlens.report.names import variant_names
 from cotlens.report.tables import Row
-from cotlens.report.text import count, joined, p_text, percent, readable, span
+from cotlens.report.text import count, decimal, joined, p_text, percent, readable, span
 
-__all__ = ["accuracy_words", "apart_words", "frequency_words", "intervention_words", "opening_words"]
+__all__ = ["accuracy_words", "apart_words", "frequency_words", "intervention_words", "length_words", "opening_words"]
 
 _ALPHA = 0.05
+#: More variants than this are counted, not listed, in a sentence.
+_MOST_NAMED = 4
 #: Untouched accuracy under which an intervention has little room to lower it.
 _LITTLE_ROOM = 0.1
 
 
 def opening_words(config: RunConfig, problems: int, discovered: int, reasoning: int, concepts: int) -> str:
     """The model, what it was asked, and what was found in it."""
-    variants = config.prompt.variants
+    variants = list(variant_names(config.prompt.variants).values())
+    named = f" ({joined(variants)})" if len(variants) <= _MOST_NAMED else ""
     asked = (
         f"{readable(config.model.name, 80)} answered {count(problems, 'problem')} of "
-        f"“{readable(config.problems.source, 80)}” under {count(len(variants), 'prompt variant')} "
-        f"({joined([readable(name, 40) for name in variants])}). "
+        f"“{readable(config.problems.source, 80)}” under {count(len(variants), 'prompt variant')}{named}. "
     )
     found = (
         f"Of {count(discovered, 'feed-forward neuron')} found active, the judge “{readable(config.label.judge, 60)}” "
@@ -59,6 +62,21 @@ def accuracy_words(rows: Sequence[Row]) -> str:
     )
 
 
+def length_words(rows: Sequence[Row]) -> str:
+    """How far apart the prompts are in length, and why a reader should care; empty for a single prompt."""
+    known = [row for row in rows if row["prompt_tokens"] is not None]
+    if len(known) < 2:
+        return ""
+    short, long = min(known, key=lambda row: row["prompt_tokens"]), max(known, key=lambda row: row["prompt_tokens"])
+    if short["prompt_tokens"] == long["prompt_tokens"]:
+        return f"All prompts are {decimal(short['prompt_tokens'], 0)} tokens long on average."
+    return (
+        f"Prompts are {decimal(short['prompt_tokens'], 0)} ({short['variant']}) to {decimal(long['prompt_tokens'], 0)} "
+        f"tokens long ({long['variant']}). Where two variants differ in length as well, a difference in accuracy can’t "
+        "be put down to what they show alone."
+    )
+
+
 def frequency_words(rows: Sequence[Row], together: str = "all") -> str:
     """How often all reasoning neurons were active under the first variant, beside their random sets."""
     row = next((row for row in rows if row["concept"] == together), None)
@@ -85,8 +103,8 @@ def apart_words(rows: Sequence[Row], together: str = "all") -> str:
     above, below = ([row for row in cells if row["apart"] == side] for side in ("above", "below"))
     names = list(dict.fromkeys(readable(row["concept"], 24) for row in above))
     text = (
-        f"In {len(above)} of {count(len(cells), 'cell')} a concept’s interval lies wholly above the band of its "
-        "random sets"
+        f"In {len(above) or 'none'} of {count(len(cells), 'cell')} a concept’s interval lies wholly above the band of "
+        "its random sets"
     )
     text += f" ({joined(names)})" if names else ""
     text += f", in {len(below)} wholly below" if below else ", in none wholly below"
@@ -102,9 +120,8 @@ def intervention_words(effects: Sequence[Effect], p_value: float, config: RunCon
         return ["No draw was asked for (intervene.reasoning_draws is 0), so the reasoning neurons were not edited."]
     done = "corrupted by noise" if config.intervene.kind == "noise" else "set to zero"
     what = "the reasoning neuron" if neurons == 1 else f"the {count(neurons)} reasoning neurons"
-    text = (
-        f"With {what} {done}, accuracy under {readable(config.intervene.variant, 40)} was {_drawn(found['reasoning'])}"
-    )
+    variant = variant_names(config.prompt.variants)[config.intervene.variant]
+    text = f"With {what} {done}, accuracy under {variant} was {_drawn(found['reasoning'])}"
     if "none" in found:
         text += f", against {percent(found['none'].accuracy)} untouched"
     if "random" not in found:
