@@ -245,6 +245,16 @@ def test_prompts_lists_all_variants_with_their_lengths(llama_folder: Path) -> No
     assert all(f"{name} " in table.stdout for name in rows)
 
 
+def test_prompts_names_the_variants_that_a_users_set_does_not_allow(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    step = {"sentence": "So {equation} pens.", "expression": "3 + 4", "result": 7}
+    file.write_text(yaml.safe_dump([{"question": "How many pens?", "steps": [step], "answer": 7}]))
+    done = cotlens("prompts", "--set", f"prompt.demonstrations={file}", "--set", "prompt.shots=1")
+    assert done.returncode == 0, done.stderr
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("add_only ")]
+    assert "left out: " in line
+
+
 def test_prompts_prints_the_exact_text() -> None:
     done = cotlens("prompts", "text_only", "--question", "How many pens?", "--set", "prompt.shots=3")
     assert done.stdout == build_prompt("text_only", "How many pens?", shots=3)

@@ -99,6 +99,8 @@ def parse_yaml(text: str, where: str, error_type: type[InputError] = DataError) 
         place = f"{where}, line {mark.line + 1}" if mark else where
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
         raise error_type(f"{place}: not valid YAML: {problem}") from None
+    except ValueError as error:  # what looks like a date and is none
+        raise error_type(f"{where}: not valid YAML: {error}; put the text in quotation marks") from None
 
 
 def content_hash(*values: object) -> str:

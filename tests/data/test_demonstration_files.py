@@ -232,3 +232,10 @@ def test_steps_are_a_list_that_is_not_empty(own, steps):
 def test_a_demonstration_is_a_mapping(own):
     path = own("- Why?")
     assert mistake(path) == f"{path}, mixed 1: expected the fields question, steps, answer, got str"
+
+
+def test_an_impossible_date_is_named_and_not_a_crash(tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text("- question: 2020-13-45\n")
+    with pytest.raises(DataError, match=r"own\.yaml: not valid YAML: month must be in 1..12.*quotation marks"):
+        load_demonstrations(str(file))

@@ -33,6 +33,8 @@ def variant_table(found: dict[str, Any]) -> RenderableType:
     for row in found["variants"]:
         table.add_row(row["variant"], row["description"], *(f"{row[name]:,}" for name in counts))
     sets = ", ".join(found["demonstration_sets"])
+    for name, reason in found["left_out"].items():
+        table.add_row(name, Text(f"left out: {reason}", style="yellow"), *([""] * len(counts)))
     note = Text(
         f"Demonstrations: {found['demonstrations']} (bundled: {sets}; or a YAML file). Lines and equations are those "
         "of all solutions together. A prompt of your own is file:PATH. `cotlens prompts NAME` prints one.",
