@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from cotlens.config import PromptConfig
-from cotlens.data.demonstrations import load_demonstrations
+from cotlens.data.demonstrations import Demonstration, Kind, load_demonstrations
 from cotlens.data.equations import find_equations
 from cotlens.data.variants import CUE, ELICIT, FILE_PREFIX, find_variant
 from cotlens.errors import DataError, InputError
@@ -99,17 +99,15 @@ def make_template(variant: str, config: PromptConfig | None = None) -> Template:
     found = find_variant(variant)
     text, sections = "", list[Section]()
     if found.solution is not None:
-        for place, demo in _shown(config, found.demonstrations):
-            question, cue, solution = demo.question, found.cue, "\n".join(found.solution(demo, place))
-            number = len(sections) // 3
-            begin = len(text) + len(_ASK)
-            text += f"{_ASK}{question}\n{cue}{solution}\n\n"
-            after = begin + len(question) + 1
-            sections += [
-                Section(begin, after - 1, "question", number),
-                Section(after, after + len(cue), "cue", number),
-                Section(after + len(cue), after + len(cue) + len(solution), "solution", number),
-            ]
+        for number, (place, demo) in enumerate(_shown(config, found.demonstrations)):
+            pieces: tuple[tuple[Part, str], ...] = (
+                ("frame", _ASK), ("question", demo.question), ("frame", "\n"), ("cue", found.cue),
+                ("solution", "\n".join(found.solution(demo, place))), ("frame", "\n\n"),
+            )  # fmt: skip
+            for part, piece in pieces:
+                if part != "frame":
+                    sections.append(Section(len(text), len(text) + len(piece), part, number))
+                text += piece
     return Template(variant, Prompt(text + _ASK, tuple(sections)), f"\n{found.cue}", found.elicit)
 
 
@@ -188,7 +186,7 @@ def _turns(prompt: Prompt) -> list[tuple[str, int, int]]:
     return [*turns, ("user", begin, len(prompt.text))]
 
 
-def _shown(config: PromptConfig, kind: Any) -> list[tuple[int, Any]]:
+def _shown(config: PromptConfig, kind: Kind) -> list[tuple[int, Demonstration]]:
     """The demonstrations to show, each with its number in the set."""
     numbered = list(enumerate(load_demonstrations(config.demonstrations, kind)))
     if not 0 <= config.shots <= len(numbered):
