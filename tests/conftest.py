@@ -12,12 +12,25 @@ from jaxtyping import install_import_hook
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
+    BloomConfig,
+    FalconConfig,
+    Gemma2Config,
+    Gemma3Config,
     Gemma3TextConfig,
+    Glm4Config,
     GPT2Config,
+    GPTNeoXConfig,
     LlamaConfig,
+    MistralConfig,
+    Olmo2Config,
+    OPTConfig,
+    Phi3Config,
     PretrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen3Config,
+    SiglipVisionConfig,
+    StableLmConfig,
 )
 
 _SHAPED = ["cotlens.model", "cotlens.capture", "cotlens.discover", "cotlens.project", "cotlens.intervene"]
@@ -41,16 +54,63 @@ _LLAMA_LIKE = _SHARED | {
     "num_key_value_heads": 2,
     "max_position_embeddings": 2048,
 }
+#: Shorter than the test prompts.
+_WINDOW = {"sliding_window": 16}
+_LAYER_TYPES = {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+_GEMMA = _LLAMA_LIKE | _WINDOW | _LAYER_TYPES | {"head_dim": 8, "query_pre_attn_scalar": 8}
+_FALCON = _SHARED | {"hidden_size": 32, "ffn_hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+_OPT = _SHARED | {
+    "hidden_size": 32,
+    "ffn_dim": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "word_embed_proj_dim": 32,
+    "max_position_embeddings": 2048,
+}
 
+#: The models that most tests run on.
 CONFIGS: dict[str, Callable[[], PretrainedConfig]] = {
     "llama": lambda: LlamaConfig(**_LLAMA_LIKE),
     "qwen2": lambda: Qwen2Config(**_LLAMA_LIKE),
-    # The window is shorter than the test prompts; two layers slide and one sees everything.
-    "gemma3": lambda: Gemma3TextConfig(
-        **_LLAMA_LIKE | {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 16},
-        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
-    ),
+    # Two layers slide and one sees everything.
+    "gemma3": lambda: Gemma3TextConfig(**_GEMMA),
     "gpt2": lambda: GPT2Config(**_SHARED, n_embd=32, n_inner=48, n_layer=3, n_head=4, n_positions=2048),
+}
+
+#: Every architecture that is supported, and what differs within it; the conformance tests run on each.
+ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = CONFIGS | {
+    "llama-tied-biased": lambda: LlamaConfig(
+        **_LLAMA_LIKE, mlp_bias=True, attention_bias=True, tie_word_embeddings=True
+    ),
+    "mistral": lambda: MistralConfig(**_LLAMA_LIKE | _WINDOW),
+    "qwen2-window": lambda: Qwen2Config(**_LLAMA_LIKE | _WINDOW | _LAYER_TYPES, use_sliding_window=True),
+    "qwen3": lambda: Qwen3Config(**_LLAMA_LIKE, head_dim=8),
+    "gemma2": lambda: Gemma2Config(**_GEMMA, attn_logit_softcapping=2.0, final_logit_softcapping=5.0),
+    "gemma3-images": lambda: Gemma3Config(
+        text_config=Gemma3TextConfig(**_GEMMA),
+        vision_config=SiglipVisionConfig(
+            hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, image_size=8, patch_size=4
+        ),
+        mm_tokens_per_image=4,
+        image_token_index=399,
+        bos_token_id=None,
+        eos_token_id=0,
+        pad_token_id=0,
+    ),
+    "phi3": lambda: Phi3Config(**_LLAMA_LIKE | _WINDOW),
+    "olmo2": lambda: Olmo2Config(**_LLAMA_LIKE),
+    "glm4": lambda: Glm4Config(**_LLAMA_LIKE, head_dim=8),
+    "stablelm": lambda: StableLmConfig(**_LLAMA_LIKE),
+    "stablelm-parallel": lambda: StableLmConfig(**_LLAMA_LIKE, use_parallel_residual=True, qk_layernorm=True),
+    "gpt_neox": lambda: GPTNeoXConfig(**_LLAMA_LIKE),
+    "gpt_neox-tied": lambda: GPTNeoXConfig(**_LLAMA_LIKE, use_parallel_residual=False, tie_word_embeddings=True),
+    "opt": lambda: OPTConfig(**_OPT),
+    # As OPT-350m: norms after the sums, and embeddings narrower than the stream.
+    "opt-350m": lambda: OPTConfig(**_OPT | {"word_embed_proj_dim": 16, "do_layer_norm_before": False}),
+    "falcon": lambda: FalconConfig(**_FALCON),
+    "falcon-grouped": lambda: FalconConfig(**_FALCON, new_decoder_architecture=True, num_kv_heads=2, bias=True),
+    "falcon-alibi": lambda: FalconConfig(**_FALCON, alibi=True, multi_query=False, parallel_attn=False, bias=True),
+    "bloom": lambda: BloomConfig(**_SHARED, hidden_size=32, n_layer=3, n_head=4),
 }
 
 
@@ -79,7 +139,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def make_model(architecture: str, tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> LanguageModel:
     """A random model of three layers, its weights spread wide enough for varied text and its norms' gains uneven."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(CONFIGS[architecture]())
+    model = AutoModelForCausalLM.from_config(ARCHITECTURES[architecture]())
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.normal_(mean=1.0 if "norm" in name or ".ln_" in name else 0.0, std=0.2)
@@ -90,6 +150,18 @@ def make_model(architecture: str, tokenizer: PreTrainedTokenizerFast, seed: int 
 def lm(request: pytest.FixtureRequest, tokenizer: PreTrainedTokenizerFast) -> LanguageModel:
     """One tiny model per architecture; tests that change it must change it back."""
     return make_model(request.param, tokenizer)
+
+
+@pytest.fixture(scope="session", params=sorted(ARCHITECTURES))
+def any_lm(request: pytest.FixtureRequest, tokenizer: PreTrainedTokenizerFast) -> LanguageModel:
+    """One tiny model for everything that the conformance tests cover; tests that change it must change it back."""
+    return make_model(request.param, tokenizer)
+
+
+@pytest.fixture
+def make_lm(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], LanguageModel]:
+    """Makes a tiny model of an architecture that the test may change."""
+    return lambda architecture: make_model(architecture, tokenizer)
 
 
 @pytest.fixture(scope="session")

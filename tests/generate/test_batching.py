@@ -1,6 +1,8 @@
+import pytest
 import torch
 
 from cotlens import LanguageModel
+from cotlens.generate import batching
 from cotlens.generate.batching import choose_batch_size, is_out_of_memory
 
 
@@ -9,6 +11,15 @@ def test_longer_rows_make_smaller_batches(lm: LanguageModel) -> None:
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > 1
     assert sizes[-1] == 1
+
+
+def test_copies_of_the_prefix_count_where_it_is_not_shared(
+    llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "_free_bytes", lambda device: 400_000_000)
+    shared = choose_batch_size(llama, 60, 150, 5000)
+    monkeypatch.setattr(llama, "shares_prefix", False)
+    assert choose_batch_size(llama, 60, 150, 5000) < shared
 
 
 def test_only_memory_errors_count_as_such() -> None:

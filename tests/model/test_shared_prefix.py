@@ -1,11 +1,19 @@
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AutoModelForCausalLM, Gemma3nTextConfig
 
 from cotlens import LanguageModel
+from cotlens.errors import ModelFormatError
+from cotlens.model.attention_interface import uses_attention_interface
+from cotlens.model.padded_rows import PaddedRows
 from cotlens.model.shared_prefix import SuffixBatch, common_prefix_length, compute_prefix
+from cotlens.model.shared_rows import SharedRows
 
 
-def texts(lm: LanguageModel, prefix: int) -> tuple[list[int], list[list[int]]]:
+def texts(prefix: int) -> tuple[list[int], list[list[int]]]:
     """A common beginning and three continuations of different lengths, longer than the sliding window."""
     generator = torch.Generator().manual_seed(1)
     shared = torch.randint(1, 300, (prefix,), generator=generator).tolist()
@@ -25,17 +33,11 @@ def test_the_common_beginning_leaves_each_text_a_token(sequences: list[list[int]
     assert common_prefix_length(sequences) == length
 
 
-@pytest.mark.parametrize("prefix", [0, 1, 30])
-def test_every_row_equals_the_plain_unpadded_forward(lm: LanguageModel, prefix: int) -> None:
-    shared, suffixes = texts(lm, prefix)
-    logits = SuffixBatch(lm, compute_prefix(lm, shared), suffixes).read_suffixes()
-    for row, suffix in enumerate(suffixes):
-        torch.testing.assert_close(logits[row], plain_logits(lm, shared + suffix)[-1], rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("room", [0, 5])
-def test_reading_on_equals_the_plain_forward_also_after_rows_left(lm: LanguageModel, room: int) -> None:
-    shared, suffixes = texts(lm, 30)
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("room", [0, 1, 5])
+def test_any_room_gives_the_same(lm: LanguageModel, room: int, padded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(lm.__dict__, "shares_prefix", not padded)
+    shared, suffixes = texts(30)
     batch = SuffixBatch(lm, compute_prefix(lm, shared), suffixes, room=room)
     batch.read_suffixes()
     batch.read_token(torch.tensor([7, 8, 9]))
@@ -46,11 +48,24 @@ def test_reading_on_equals_the_plain_forward_also_after_rows_left(lm: LanguageMo
 
 
 def test_a_row_does_not_depend_on_its_neighbours(lm: LanguageModel) -> None:
-    shared, suffixes = texts(lm, 30)
+    shared, suffixes = texts(30)
     prefix = compute_prefix(lm, shared)
     together = SuffixBatch(lm, prefix, suffixes).read_suffixes()
     alone = torch.cat([SuffixBatch(lm, prefix, [suffix]).read_suffixes() for suffix in suffixes])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_shared_rows_hold_no_copy_of_the_prefix(llama: LanguageModel) -> None:
+    shared, suffixes = texts(30)
+    prefix = compute_prefix(llama, shared)
+    held = {}
+    for kind in (SharedRows, PaddedRows):
+        rows = kind(llama, prefix, suffixes, room=0)
+        with torch.inference_mode(), rows.attending():
+            arguments = rows.first()
+            llama.model.base_model(**arguments)
+        held[kind] = arguments["past_key_values"].get_seq_length()
+    assert held == {SharedRows: 25, PaddedRows: 55}
 
 
 def test_the_models_own_attention_is_back_even_after_an_error(llama: LanguageModel) -> None:
@@ -66,3 +81,55 @@ def test_the_models_own_attention_is_back_even_after_an_error(llama: LanguageMod
         batch.read_suffixes()
     handle.remove()
     assert llama.model.config._attn_implementation == before
+
+
+@pytest.mark.parametrize("architecture", ["llama", "falcon", "falcon-alibi", "bloom"])
+def test_asking_for_the_interface_fires_no_hook_and_leaves_none(make_lm, architecture: str) -> None:
+    lm = make_lm(architecture)
+    own = lm.model.config._attn_implementation
+
+    def fail(*_: object) -> None:
+        raise AssertionError("a hook fired")
+
+    for ffn in lm.ffn:
+        ffn.down_projection.register_forward_pre_hook(fail)
+    assert lm.shares_prefix == (architecture == "llama")
+    assert lm.model.config._attn_implementation == own
+    assert {len(ffn.down_projection._forward_pre_hooks) for ffn in lm.ffn} == {1}
+
+
+@pytest.mark.parametrize(
+    ("more", "understood"),
+    [({}, True), ({"s_aux": torch.zeros(4)}, False), ({"attention_mask": torch.zeros(1, 1, 1, 1)}, False)],
+    ids=["plain", "sinks", "its own mask"],
+)
+def test_attention_that_depends_on_more_is_left_alone(make_lm, more: dict[str, Tensor], understood: bool) -> None:
+    lm = make_lm("llama")
+
+    class Attention(nn.Module):
+        layer_idx = 0
+
+        def forward(self, hidden_states: Tensor, **_: Any) -> tuple[Tensor, None]:
+            function = AttentionInterface()[lm.model.config._attn_implementation]
+            states = hidden_states.view(1, 1, 4, 8).transpose(1, 2)
+            return function(self, states, states, states, **{"attention_mask": None} | more)[0], None
+
+    lm.model.model.layers[0].self_attn = Attention()
+    assert uses_attention_interface(lm.model, lm.ffn[0].down_projection) == understood
+
+
+def test_attention_in_chunks_is_left_alone(llama: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert uses_attention_interface(llama.model, llama.ffn[0].down_projection)
+    monkeypatch.setattr(llama.model.config, "attention_chunk_size", 8, raising=False)
+    assert not uses_attention_interface(llama.model, llama.ffn[0].down_projection)
+
+
+def test_layers_that_use_each_others_keys_are_refused(llama: LanguageModel) -> None:
+    config = Gemma3nTextConfig(
+        vocab_size=50, vocab_size_per_layer_input=50, hidden_size=16, hidden_size_per_layer_input=8, laurel_rank=4,
+        intermediate_size=24, num_hidden_layers=4, num_kv_shared_layers=2, layer_types=["full_attention"] * 4,
+        num_attention_heads=2, num_key_value_heads=2, head_dim=8,
+    )  # fmt: skip
+    lm = LanguageModel(AutoModelForCausalLM.from_config(config), llama.tokenizer, name="tiny")
+    with pytest.raises(ModelFormatError, match="tiny: not every layer keeps keys and values of its own"):
+        compute_prefix(lm, [1, 2, 3])

@@ -19,7 +19,8 @@ def choose_batch_size(lm: LanguageModel, suffix_length: int, max_new_tokens: int
     heads = int(config.num_attention_heads)
     kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
     head_dim = int(getattr(config, "head_dim", None) or lm.d_model // heads)
-    columns = suffix_length + max_new_tokens
+    # Where the prefix can't be shared, each row has a copy of it.
+    columns = suffix_length + max_new_tokens + (0 if lm.shares_prefix else prefix_length)
     cache = 2 * 2 * lm.n_layers * kv_heads * head_dim * columns * lm.dtype.itemsize  # twice: growing copies
     scores = 3 * heads * suffix_length * (prefix_length + suffix_length) * 4
     activations = 4 * suffix_length * max(lm.d_ff, lm.d_model) * lm.dtype.itemsize

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from functools import cached_property
-from operator import attrgetter, index
+from operator import index
 from typing import Any, SupportsIndex
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from cotlens.errors import InputError
-from cotlens.model.architecture import FeedForward, feed_forwards, find_layout, norm_gain
+from cotlens.errors import InputError, ModelFormatError
+from cotlens.model.architecture import FeedForward, feed_forwards, find_layout, find_module
+from cotlens.model.attention_interface import uses_attention_interface
+from cotlens.model.feed_forward import norm_gain
+from cotlens.model.self_check import check_feed_forward
 from cotlens.types import NeuronId
 
 __all__ = ["LanguageModel"]
@@ -21,7 +24,11 @@ __all__ = ["LanguageModel"]
 class LanguageModel:
     """A causal language model, its tokenizer, and the feed-forward view of each layer.
 
-    The model is the unmodified Hugging Face one, in evaluation mode; cotlens never edits a weight.
+    The model is the unmodified Hugging Face one, in evaluation mode; cotlens never edits a weight. The view is checked
+    on the first and the last layer.
+
+    Raises:
+        ModelFormatError: no layout fits the architecture, or the one that fits describes it wrongly.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "") -> None:
@@ -30,6 +37,9 @@ class LanguageModel:
         self.name = name or str(getattr(model.config, "name_or_path", "")) or type(model).__name__
         self._layout = find_layout(model)
         self.ffn: tuple[FeedForward, ...] = feed_forwards(model, self._layout)
+        for ffn in self.ffn[:1] + self.ffn[1:][-1:]:
+            check_feed_forward(ffn, self.name)
+        self._check_unembedding()
 
     @property
     def device(self) -> torch.device:
@@ -51,26 +61,43 @@ class LanguageModel:
 
     @property
     def d_model(self) -> int:
-        return int(self.unembedding.shape[1])
+        return self.ffn[0].d_model
 
     @property
     def context_length(self) -> int | None:
-        """Longest sequence in tokens, where the model's configuration states one."""
-        length = getattr(self._text_config, "max_position_embeddings", None)
+        """Longest sequence in tokens, where the model's configuration states one.
+
+        Long-context Phi-3 turns every key anew once a text is longer than its original context; a prefix computed
+        before would no longer fit, so the original context counts.
+        """
+        config = self._text_config
+        length = getattr(config, "max_position_embeddings", None)
+        rope = getattr(config, "rope_parameters", None) or {}
+        if rope.get("rope_type") == "longrope":
+            length = rope.get("original_max_position_embeddings", length)
         return int(length) if length else None
 
     @property
     def unembedding(self) -> Float[Tensor, "V D"]:
-        """``W_U``, a view of the output embedding's weight."""
-        head: Any = self.model.get_output_embeddings()
-        weight: Tensor = head.weight.detach()
-        return weight
+        """``W_U``: a view of the output embedding's weight, or, in fp32, its product with the projection before it."""
+        return self._output_weight if self._output_projection is None else self._folded_unembedding
 
     @property
     def final_norm_gain(self) -> Float[Tensor, " D"]:
         """Gain of the norm before the unembedding, fp32."""
-        norm = attrgetter(self._layout.final_norm)(self.model)
-        return norm_gain(norm, self.d_model, self.dtype, self.device)
+        return norm_gain(self.final_norm, self.d_model)
+
+    @property
+    def final_norm(self) -> nn.Module:
+        """The last norm before the unembedding."""
+        norm = find_module(self.model, self._layout.final_norm)
+        assert norm is not None
+        return norm
+
+    @cached_property
+    def shares_prefix(self) -> bool:
+        """Whether texts with a common beginning can attend to one copy of it (see `cotlens.model.shared_prefix`)."""
+        return uses_attention_interface(self.model, self.ffn[0].down_projection)
 
     @property
     def input_vocabulary(self) -> int:
@@ -141,6 +168,35 @@ class LanguageModel:
         if not 0 <= neuron.neuron < width:
             raise InputError(
                 f"{neuron}: neuron {neuron.neuron} is out of range; layer {neuron.layer} has 0 to {width - 1}"
+            )
+
+    @property
+    def _output_weight(self) -> Float[Tensor, "V E"]:
+        head: Any = self.model.get_output_embeddings()
+        weight: Tensor = head.weight.detach()
+        return weight
+
+    @property
+    def _output_projection(self) -> Float[Tensor, "E D"] | None:
+        path = self._layout.output_projection
+        projection: Any = None if path is None else find_module(self.model, path)
+        return None if projection is None else projection.weight.detach()
+
+    @cached_property
+    def _folded_unembedding(self) -> Float[Tensor, "V D"]:
+        projection = self._output_projection
+        assert projection is not None
+        return self._output_weight.float() @ projection.float()
+
+    def _check_unembedding(self) -> None:
+        if self.model.get_output_embeddings() is None:
+            raise ModelFormatError(f"{self.name}: {type(self.model).__name__} has no unembedding; load a causal model")
+        projection = self._output_projection
+        width = int((self._output_weight if projection is None else projection).shape[1])
+        if width != self.d_model:
+            raise ModelFormatError(
+                f"{self.name}: the unembedding reads {width} entries, and a neuron writes {self.d_model}; name the map "
+                "between them as output_projection of a Layout (cotlens.model.architecture.register_layout)"
             )
 
     @property
