@@ -254,7 +254,7 @@ def test_a_base_stands_in_for_the_defaults(write):
         ("prompt: {variants: cot}", "prompt.variants: Input should be a valid tuple, got 'cot'"),
         ("generate: {max_new_tokens: 0}", "generate.max_new_tokens: Input should be greater than 0, got 0"),
         ("discover: {top_k: 0}", "discover.top_k: Input should be greater than 0, got 0"),
-        ("discover: {ranker: best}", "discover.ranker: Input should be 'norm', got 'best'"),
+        ("discover: {ranker: best}", "discover.ranker: Input should be 'norm', 'signed', 'dla'"),
         ("model: {dtype: float8}", "model.dtype: Input should be 'float32', 'bfloat16' or 'float16', got 'float8'"),
         ("analyze: {confidence: 1}", "analyze.confidence: Input should be less than 1, got 1"),
         ("analyze: {confidence: .nan}", "analyze.confidence: "),

@@ -11,6 +11,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cotlens.agreement import ranker_agreement
+    from cotlens.atlas import write_atlas
+    from cotlens.capture import coefficients, mean_coefficients
     from cotlens.config import RunConfig, load_config
     from cotlens.data.answers import extract_answer
     from cotlens.data.problems import load_problems
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from cotlens.model.language_model import LanguageModel
     from cotlens.model.load import load_model
     from cotlens.pipeline import run_pipeline
-    from cotlens.project import project
+    from cotlens.project import project, search_token
     from cotlens.store import Run, open_run
     from cotlens.types import Completion, NeuronId, Projection, TopNeurons
 
@@ -41,16 +44,21 @@ __all__ = [
     "TopNeurons",
     "Zero",
     "build_prompt",
+    "coefficients",
     "extract_answer",
     "generate",
     "intervene",
     "load_config",
     "load_model",
     "load_problems",
+    "mean_coefficients",
     "open_run",
     "project",
+    "ranker_agreement",
     "run_pipeline",
+    "search_token",
     "top_neurons",
+    "write_atlas",
 ]
 
 _HOME = {
@@ -66,16 +74,21 @@ _HOME = {
     "TopNeurons": "types",
     "Zero": "intervene",
     "build_prompt": "data.prompts",
+    "coefficients": "capture",
     "extract_answer": "data.answers",
     "generate": "generate",
     "intervene": "intervene",
     "load_config": "config",
     "load_model": "model.load",
     "load_problems": "data.problems",
+    "mean_coefficients": "capture",
     "open_run": "store",
     "project": "project",
+    "ranker_agreement": "agreement",
     "run_pipeline": "pipeline",
+    "search_token": "project",
     "top_neurons": "discover",
+    "write_atlas": "atlas",
 }
 
 

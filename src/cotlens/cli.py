@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,6 +17,7 @@ from cotlens.errors import CotlensError, InputError, InterruptedRunError
 if TYPE_CHECKING:
     from cotlens.config import RunConfig
     from cotlens.store import Run
+    from cotlens.types import NeuronId
 
 __all__ = ["app", "main"]
 
@@ -31,13 +32,16 @@ app = typer.Typer(
 Out = Annotated[Path | None, typer.Option("--out", help="Run directory.", show_default=False)]
 RunDir = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
 ModelName = Annotated[
-    str, typer.Argument(help="smollm2-135m, a hub id, a folder, or a .gguf file.", show_default=False)
+    str,
+    typer.Argument(help="smollm2-135m, a hub id, a folder, or a .gguf file; see `cotlens models`.", show_default=False),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. discover.top_k=10. Repeatable."),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.", show_default=False)]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1, mps, auto, or sharded over all accelerators.", show_default=False)
+]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.", show_default=False)]
 BatchSize = Annotated[int | None, typer.Option(help="Questions per forward pass.", show_default=False)]
 Limit = Annotated[int | None, typer.Option(help="Use the first so many problems.", show_default=False)]
@@ -46,8 +50,12 @@ Chat = Annotated[
     bool | None,
     typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template.", show_default=False),
 ]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run Python code that the model's checkpoint brings along.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Norm = Annotated[str, typer.Option(help="none, or gamma to fold the final norm's gain in.")]
 NewRun = Annotated[bool, typer.Option("--new-run", help="Start a fresh run beside one that is there.")]
 
 
@@ -84,6 +92,7 @@ def run(
     limit: Limit = None,
     seed: Seed = None,
     chat: Chat = None,
+    trust_remote_code: TrustRemoteCode = False,
     new_run: NewRun = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -91,7 +100,9 @@ def run(
     """Run all stages of CONFIG; one that was interrupted goes on where it ended."""
     from cotlens.config import load_config
 
-    flags = _flags(device, dtype, batch_size, limit, seed, chat)
+    flags = _flags(device, dtype, batch_size, limit, seed, chat) | {
+        "model.trust_remote_code": trust_remote_code or None
+    }
     loaded = load_config(config, overrides or (), flags)
     _run(loaded, out or Path("runs") / config.stem, new_run, as_json)
 
@@ -163,6 +174,27 @@ def validate(
 
 
 @app.command()
+def models(
+    name: Annotated[
+        str | None, typer.Argument(help="A model: its name, hub id, folder or file.", show_default=False)
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit of a hub model.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the models at hand, or tell what one is, without loading weights."""
+    from cotlens import terminal
+    from cotlens.model import catalog
+
+    if name is None:
+        _print(catalog.list_models(), as_json, terminal.model_table)
+    else:
+        _print(catalog.describe_model(name, revision), as_json, terminal.model_card)
+
+
+@app.command()
 def rescore(run_dir: RunDir, as_json: Json = False, debug: Debug = False) -> None:
     """Grade a run's stored completions again, without the model, and make its tables and report anew."""
     from cotlens import terminal
@@ -216,20 +248,77 @@ def neuron(
     model: ModelName,
     name: Annotated[str, typer.Argument(metavar="L12N345", help="Layer and index, from 0.", show_default=False)],
     top_n: Annotated[int, typer.Option(help="Tokens at each end.")] = 20,
-    norm: Annotated[str, typer.Option(help="none, or gamma to fold the final norm's gain in.")] = "none",
+    norm: Norm = "none",
     device: Device = None,
     dtype: Dtype = None,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Show the tokens that a neuron promotes and suppresses."""
     from cotlens import terminal
-    from cotlens.inspect import describe_neuron
     from cotlens.types import NeuronId
 
     wanted = NeuronId.parse(name)
-    description = describe_neuron(_load(model, device, dtype), wanted, top_n, norm)
+    _check_norm(norm)
+    lm = _load(model, device, dtype, trust_remote_code, wanted)
+    from cotlens.inspect import describe_neuron
+
+    description = describe_neuron(lm, wanted, top_n, norm)
     _print(description, as_json, terminal.neuron_panel)
+
+
+@app.command()
+def search(
+    model: ModelName,
+    token: Annotated[
+        str | None, typer.Argument(help='One token, with its leading space: " plus".', show_default=False)
+    ] = None,
+    token_id: Annotated[int | None, typer.Option(help="The token by its id instead.", show_default=False)] = None,
+    top_k: Annotated[int, typer.Option(help="Neurons at each end.", min=1)] = 20,
+    norm: Norm = "none",
+    device: Device = None,
+    dtype: Dtype = None,
+    trust_remote_code: TrustRemoteCode = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show the neurons that promote or suppress a token most."""
+    from cotlens import terminal
+
+    checked = _check_norm(norm)
+    chosen = _pick_token(model, token, token_id, trust_remote_code)
+    lm = _load(model, device, dtype, trust_remote_code)
+    from cotlens.project.search import describe_token
+
+    _print(describe_token(lm, chosen, top_k, checked), as_json, terminal.search_tables)
+
+
+@app.command()
+def atlas(
+    model: ModelName,
+    out: Annotated[Path, typer.Option("--out", help="A file that ends in .parquet.", show_default=False)],
+    top_n: Annotated[int, typer.Option(help="Tokens at each end.", min=1)] = 20,
+    norm: Norm = "none",
+    device: Device = None,
+    dtype: Dtype = None,
+    trust_remote_code: TrustRemoteCode = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write the projection of every neuron to a Parquet file."""
+    from cotlens import terminal
+    from cotlens.model.source import resolve_model
+
+    checked = _check_norm(norm)
+    source = resolve_model(model)
+    from cotlens.atlas import check_atlas_path, write_atlas
+
+    check_atlas_path(out)
+    lm = _load(model, device, dtype, trust_remote_code)
+    with terminal.RichProgress() as progress:
+        written = write_atlas(lm, out, top_n, checked, source.fingerprint()["fingerprint"], progress)
+    _print({"file": str(out), "size_bytes": out.stat().st_size} | written, as_json, terminal.atlas_line)
 
 
 @app.command()
@@ -239,14 +328,17 @@ def trace(
     top_k: Annotated[int, typer.Option(help="Neurons per token.")] = 3,
     device: Device = None,
     dtype: Dtype = None,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Show which neurons fire, token by token, and what they promote."""
     from cotlens import terminal
+
+    lm = _load(model, device, dtype, trust_remote_code)
     from cotlens.inspect import trace_text
 
-    traced = trace_text(_load(model, device, dtype), text, top_k)
+    traced = trace_text(lm, text, top_k)
     _print(traced, as_json, terminal.trace_table)
 
 
@@ -300,16 +392,49 @@ def _print(data: Any, as_json: bool, draw: Any) -> None:
         terminal.draw(draw(data))
 
 
-def _load(model: str, device: str | None, dtype: str | None) -> Any:
-    from cotlens.model.load import load_model
+def _load(
+    model: str,
+    device: str | None,
+    dtype: str | None,
+    trust_remote_code: bool = False,
+    neuron: NeuronId | None = None,
+) -> Any:
+    from cotlens.model.source import resolve_model
 
-    return load_model(model, device or "auto", dtype or "float32")
+    # A wrong name, or a neuron that is not there, is told before torch is imported, which takes seconds.
+    source = resolve_model(model)
+    if neuron is not None:
+        source.check_neuron(neuron)
+    from cotlens.model.load import load_source
+
+    return load_source(source, device or "auto", dtype or "float32", trust_remote_code)
 
 
-def _load_tokenizer(model: str) -> Any:
-    from cotlens.model.load import load_tokenizer
+def _load_tokenizer(model: str, trust_remote_code: bool = False) -> Any:
+    from cotlens.model.source import resolve_model
 
-    return load_tokenizer(model)
+    source = resolve_model(model, weights=False)
+    from cotlens.model.load import source_tokenizer
+
+    return source_tokenizer(source, trust_remote_code)
+
+
+def _check_norm(norm: str) -> Literal["none", "gamma"]:
+    if norm not in ("none", "gamma"):
+        raise InputError(f"--norm {norm!r}: give none or gamma")
+    return norm  # type: ignore[return-value]
+
+
+def _pick_token(model: str, token: str | None, token_id: int | None, trust_remote_code: bool) -> int:
+    """The id of the token that the user gave as text or as id; a text that is no token is told before weights load."""
+    if token is not None and token_id is None:
+        tokenizer = _load_tokenizer(model, trust_remote_code)
+        from cotlens.project.search import find_token
+
+        return find_token(tokenizer, token)
+    if token is None and token_id is not None:
+        return token_id
+    raise InputError('give one token, as in: cotlens search MODEL " plus", or its id with --token-id')
 
 
 def _flags(

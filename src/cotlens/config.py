@@ -41,15 +41,17 @@ class _Section(BaseModel):
 
 class ModelConfig(_Section):
     name: str = "smollm2-135m"
-    """``smollm2-135m`` (embedded), a hub id, a folder, or a ``.gguf`` file. Paper: Llama2-7B."""
+    """``smollm2-135m`` (embedded), a hub id, a folder with a Hugging Face or a Meta checkpoint, or a ``.gguf`` file.
+    Paper: Llama2-7B."""
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of weights and activations."""
     device: str = "auto"
-    """``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto``: the first accelerator, else the CPU."""
+    """``cpu``, ``cuda``, ``cuda:1``, ``mps``, ``auto``: the first accelerator, else the CPU; or ``sharded``: over all
+    accelerators, for a model that one can't hold."""
     trust_remote_code: bool = False
-    """Run Python code that a hub repository brings along. Off; recorded when on."""
+    """Run Python code that a checkpoint brings along (``auto_map``). Off; recorded when on."""
 
 
 _Column = Annotated[str, Field(min_length=1)]
@@ -143,8 +145,10 @@ class GenerateConfig(_Section):
 class DiscoverConfig(_Section):
     top_k: PositiveInt = 20
     """Neurons recorded per layer and step. Paper: 10 in the text, 20 in the code."""
-    ranker: Literal["norm"] = "norm"
-    """``norm``: score ``|m| * ||v||`` (the paper's)."""
+    ranker: Literal["norm", "signed", "dla", "logprob", "grad"] = "norm"
+    """What a neuron's score is. ``norm``: ``|m| * ||v||`` (the paper's). ``signed``: ``m * ||v||``. ``dla``: its own
+    part in the logit of the token generated. ``logprob``: by how much it raises that token's log-probability; some
+    seconds per token. ``grad``: coefficient times gradient of that logit; a backward pass per completion."""
     questions: Literal["all", "correct"] = "all"
     """``all``: every question under every variant, so that variants are compared on the same questions.
     ``correct``: only completions with the right answer, as in the paper."""

@@ -12,19 +12,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-import torch
 
-from cotlens.capture import TopKRecorder, capture_top_neurons
-from cotlens.errors import InputError, NonFiniteError
+from cotlens.capture import RANKERS, Passage, Reader, concatenate, open_reader
+from cotlens.capture.memory import Workload, check_memory, estimate_memory, kept_per_token
+from cotlens.errors import EnvironmentFault, NonFiniteError
 from cotlens.model.language_model import LanguageModel
-from cotlens.model.shared_prefix import Prefix, SuffixBatch, common_prefix_length, compute_prefix
+from cotlens.model.memory import is_out_of_memory
+from cotlens.model.shared_prefix import Prefix, compute_prefix
 from cotlens.store import RunWriter
+from cotlens.stored_texts import StoredVariant, stored_variants
 from cotlens.types import Progress, TopNeurons
 
 __all__ = ["discover_stage", "top_neurons"]
 
 #: Tokens, padding included, per forward pass over completions. Fixed, so that results don't depend on free memory.
 _BATCH_TOKENS = 2048
+#: Bytes of residual streams kept per forward pass, for the rankers that need them; fixed for the same reason.
+_KEPT_BYTES = 2**29
 
 _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "variant": pl.String,
@@ -38,117 +42,139 @@ _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
-@torch.inference_mode()
 def top_neurons(
     lm: LanguageModel, token_ids: Sequence[int], prompt_length: int, top_k: int = 20, ranker: str = "norm"
 ) -> TopNeurons:
     """The top-K neurons of every layer for each token after the prompt.
 
-    One forward pass of the unmodified model; the text may come from any engine, or from a person.
+    One forward pass of the unmodified model; the text may come from any engine, or from a person. The ranker ``grad``
+    adds a backward pass.
 
     Args:
         lm: the model.
         token_ids: prompt and completion.
         prompt_length: how many of them are the prompt, at least 1; the rest are the ``T`` steps.
         top_k: neurons per layer and step.
-        ranker: ``norm``, the score ``|m| * ||v||``.
+        ranker: what the score is: ``norm``, ``|m| * ||v||``; ``signed``, ``m * ||v||``; ``dla``, the neuron's own part
+            in the logit of the token generated; ``logprob``, by how much it raises that token's log-probability;
+            ``grad``, coefficient times gradient of that logit. Exact definitions: `cotlens.capture.rankers`.
 
     Returns:
         Arrays ``[T, L, K]``: neuron, signed coefficient, score; best first, ties by index.
 
     Raises:
-        InputError: no step, an id out of range, or ``top_k`` above the layer's width.
+        InputError: no step, an id out of range, a text longer than the model's context, an unknown ranker, or ``top_k``
+            above the layer's width.
         NonFiniteError: the activations are NaN or infinite.
+        ModelFormatError: the ranker can't be used with this architecture.
     """
-    steps = len(token_ids) - prompt_length
-    if prompt_length < 1 or steps < 1:
-        raise InputError(
-            f"{len(token_ids)} tokens with a prompt of {prompt_length}: the prompt needs at least one token, and at "
-            "least one more must follow it"
-        )
-    vocabulary = lm.input_vocabulary
-    if not all(0 <= token < vocabulary for token in token_ids):
-        raise InputError(f"a token id is out of range; {lm.name} has ids 0 to {vocabulary - 1}")
-    with capture_top_neurons(lm, top_k, ranker) as recorder:
-        recorder.positions = torch.arange(prompt_length - 1, len(token_ids) - 1, device=lm.device)
-        lm.model.base_model(torch.tensor([list(token_ids[:-1])], device=lm.device), use_cache=False)
-        return recorder.take()
+    passage = Passage(token_ids, prompt_length)
+    passage.check(lm)
+    with open_reader(lm, top_k, ranker) as reader:
+        return reader.read_alone(passage)
 
 
 @dataclass(frozen=True, slots=True)
 class _Text:
     """A stored completion: the very token ids that were read and written."""
 
-    variant: str
     question_id: str
-    token_ids: list[int]
-    prompt_length: int
-
-    @property
-    def steps(self) -> int:
-        return len(self.token_ids) - self.prompt_length
+    passage: Passage
 
 
 def discover_stage(run: RunWriter, lm: LanguageModel, progress: Progress) -> None:
-    """Algorithm One over a run: one part of activations for each part of completions."""
+    """Algorithm One over a run: one part of activations for each part of completions.
+
+    What all prompts of a variant begin with is computed once for the variant; completions are read, and activations
+    written, part by part, so that memory does not grow with the number of questions.
+    """
     config = run.config.discover
-    parts = run.part_paths("generate", "completions/")
-    progress.begin("discover", sum(pl.scan_parquet(part).select(pl.len()).collect().item() for part in parts))
-    with capture_top_neurons(lm, config.top_k, config.ranker) as recorder:
-        for part in parts:
-            completions = pl.read_parquet(part)
+    variants = stored_variants(run)
+    progress.begin("discover", sum(variant.rows for variant in variants))
+    batch_tokens = _batch_tokens(lm, config.ranker)
+    work = _workload(variants, batch_tokens)
+    check_memory(lm, estimate_memory(lm, RANKERS[config.ranker].needs, config.top_k, work))
+    with open_reader(lm, config.top_k, config.ranker) as reader:
+        for variant in variants:
+            _Discovery(run, lm, reader, progress, batch_tokens).discover(variant)
+
+
+@dataclass(frozen=True, slots=True)
+class _Discovery:
+    """What the work on every variant has in common."""
+
+    run: RunWriter
+    lm: LanguageModel
+    reader: Reader
+    progress: Progress
+    batch_tokens: int
+
+    def discover(self, variant: StoredVariant) -> None:
+        """Write the parts of one variant that are not there yet."""
+        prefix: Prefix | None = None
+        for part in variant.parts:
             name = f"activations/{part.name}"
-            if run.has_part("discover", name):
-                progress.advance(completions.height)
+            completions = pl.read_parquet(part)
+            if self.run.has_part("discover", name):
+                self.progress.advance(completions.height)
                 continue
-            chosen = completions.filter("correct") if config.questions == "correct" else completions
-            texts = [
-                _Text(*row) for row in chosen.select("variant", "question_id", "token_ids", "prompt_length").rows()
-            ]
-            run.add_frame("discover", name, _discover_part(lm, recorder, texts, progress))
-            progress.advance(completions.height - len(texts))
+            if prefix is None:
+                prefix = compute_prefix(self.lm, variant.prefix)
+            wanted = completions.filter("correct") if self.run.config.discover.questions == "correct" else completions
+            columns = wanted.select("question_id", "token_ids", "prompt_length")
+            texts = [_Text(question, Passage(ids, length)) for question, ids, length in columns.rows()]
+            self.run.add_frame("discover", name, self._part(variant.name, prefix, texts))
+            self.progress.advance(completions.height - len(texts))
+
+    def _part(self, variant: str, prefix: Prefix, texts: list[_Text]) -> pl.DataFrame:
+        """The activations of all texts, in their order."""
+        frames: dict[str, pl.DataFrame] = {}
+        written = [text for text in texts if text.passage.steps > 0]
+        for batch in _batches(written, prefix.length, self.batch_tokens):
+            found = self._read(variant, prefix, batch)
+            bounds = np.cumsum([0, *(text.passage.steps for text in batch)]).tolist()
+            for text, start, end in zip(batch, bounds[:-1], bounds[1:], strict=True):
+                frames[text.question_id] = _frame(variant, text, slice(start, end), found)
+            self.progress.advance(len(batch))
+        self.progress.advance(len(texts) - len(written))
+        return pl.concat([pl.DataFrame(schema=_SCHEMA), *(frames[text.question_id] for text in written)])
+
+    def _read(self, variant: str, prefix: Prefix, batch: list[_Text]) -> TopNeurons:
+        """The steps of a batch; where memory does not suffice, of one half after the other."""
+        try:
+            return self.reader.read(prefix, [text.passage for text in batch])
+        except NonFiniteError as error:
+            names = ", ".join(text.question_id for text in batch)
+            raise NonFiniteError(f"{error}, variant {variant!r}, among the questions {names}") from None
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise EnvironmentFault(_too_long(variant, batch[0])) from None
+        middle = len(batch) // 2
+        return concatenate([self._read(variant, prefix, half) for half in (batch[:middle], batch[middle:])])
 
 
-def _discover_part(lm: LanguageModel, recorder: TopKRecorder, texts: list[_Text], progress: Progress) -> pl.DataFrame:
-    """The activations of all texts, in their order."""
-    frames: dict[str, pl.DataFrame] = {}
-    written = [text for text in texts if text.steps > 0]
-    if written:
-        shared = common_prefix_length([text.token_ids[: text.prompt_length] for text in written])
-        recorder.positions = None
-        prefix = compute_prefix(lm, written[0].token_ids[:shared])
-        for batch in _batches(written, shared):
-            frames |= _discover_batch(lm, recorder, prefix, batch)
-            progress.advance(len(batch))
-    progress.advance(len(texts) - len(written))
-    return pl.concat([pl.DataFrame(schema=_SCHEMA), *(frames[text.question_id] for text in written)])
+def _too_long(variant: str, text: _Text) -> str:
+    return (
+        f"discover: out of memory with question {text.question_id} alone, variant {variant!r}, "
+        f"{len(text.passage.token_ids)} tokens; use --device cpu, model.dtype=bfloat16 or a shorter "
+        "generate.max_new_tokens"
+    )
 
 
-def _discover_batch(
-    lm: LanguageModel, recorder: TopKRecorder, prefix: Prefix, texts: list[_Text]
-) -> dict[str, pl.DataFrame]:
-    """One padded forward pass; the frame of each text."""
-    suffixes = [text.token_ids[prefix.length : -1] for text in texts]  # the last token predicts nothing
-    width = max(map(len, suffixes))
-    # Rows are padded on the left, so a row's steps are its last positions.
-    ends = [(place + 1) * width for place in range(len(texts))]
-    recorder.positions = torch.cat(
-        [torch.arange(end - text.steps, end) for end, text in zip(ends, texts, strict=True)]
-    ).to(lm.device)
-    SuffixBatch(lm, prefix, suffixes).encode_suffixes()
-    try:
-        found = recorder.take()
-    except NonFiniteError as error:
-        names = ", ".join(text.question_id for text in texts)
-        raise NonFiniteError(f"{error}, variant {texts[0].variant!r}, among the questions {names}") from None
-    bounds = np.cumsum([0, *(text.steps for text in texts)]).tolist()
-    return {
-        text.question_id: _frame(text, slice(start, end), found)
-        for text, start, end in zip(texts, bounds[:-1], bounds[1:], strict=True)
-    }
+def _workload(variants: Sequence[StoredVariant], batch_tokens: int) -> Workload:
+    return Workload(
+        prefix_tokens=max(len(variant.prefix) for variant in variants),
+        own_tokens=max(variant.longest - len(variant.prefix) for variant in variants),
+        text_steps=max(variant.most_steps for variant in variants),
+        batch_tokens=batch_tokens,
+        batch_texts=max(variant.most_texts for variant in variants),
+        part_steps=max(variant.part_steps for variant in variants),
+    )
 
 
-def _frame(text: _Text, part: slice, found: TopNeurons) -> pl.DataFrame:
+def _frame(variant: str, text: _Text, part: slice, found: TopNeurons) -> pl.DataFrame:
     steps, layers, k = found.neuron[part].shape
     rows = steps * layers
 
@@ -157,10 +183,10 @@ def _frame(text: _Text, part: slice, found: TopNeurons) -> pl.DataFrame:
 
     return pl.DataFrame(
         {
-            "variant": [text.variant] * rows,
+            "variant": [variant] * rows,
             "question_id": [text.question_id] * rows,
             "step": np.repeat(np.arange(steps, dtype=np.int32), layers),
-            "token_id": np.repeat(np.array(text.token_ids[text.prompt_length :], dtype=np.int32), layers),
+            "token_id": np.repeat(np.array(text.passage.targets, dtype=np.int32), layers),
             "layer": np.tile(np.arange(layers, dtype=np.int32), steps),
             "neuron": lists(found.neuron),
             "coefficient": lists(found.coefficient),
@@ -170,11 +196,17 @@ def _frame(text: _Text, part: slice, found: TopNeurons) -> pl.DataFrame:
     )
 
 
-def _batches(texts: list[_Text], shared: int) -> Iterator[list[_Text]]:
-    """Texts in order of length, packed so that a padded batch stays within `_BATCH_TOKENS`."""
+def _batch_tokens(lm: LanguageModel, ranker: str) -> int:
+    if RANKERS[ranker].needs != "residuals":
+        return _BATCH_TOKENS
+    return min(_BATCH_TOKENS, max(1, _KEPT_BYTES // kept_per_token(lm)))
+
+
+def _batches(texts: list[_Text], shared: int, batch_tokens: int) -> Iterator[list[_Text]]:
+    """Texts in order of length, packed so that a padded batch stays within ``batch_tokens``."""
     batch: list[_Text] = []
-    for text in sorted(texts, key=lambda text: len(text.token_ids)):
-        if batch and (len(batch) + 1) * (len(text.token_ids) - shared) > _BATCH_TOKENS:
+    for text in sorted(texts, key=lambda text: len(text.passage.token_ids)):
+        if batch and (len(batch) + 1) * (len(text.passage.token_ids) - shared) > batch_tokens:
             yield batch
             batch = []
         batch.append(text)

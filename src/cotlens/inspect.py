@@ -90,15 +90,26 @@ def _strongest(
     unembedding = lm.unembedding.float()
     # The gradient of log p(next): towards the next token, away from what the model expects instead.
     directions = (unembedding[ids[1:]] - probabilities[:-1] @ unembedding) * lm.final_norm_gain  # [T, D]
+    neurons, coefficients = torch.from_numpy(top.neuron).long(), torch.from_numpy(top.coefficient)  # [T, L, K]
+    pushes = torch.empty_like(coefficients)
+    for ffn in lm.ffn:
+        vectors = ffn.residual_vectors
+        written = vectors[neurons[:, ffn.layer].to(vectors.device)].float().to(directions.device)  # [T, K, D]
+        pushes[:, ffn.layer] = coefficients[:, ffn.layer] * torch.einsum("tkd,td->tk", written, directions).cpu()
+    active = pushes.shape[2]
     steps = []
-    for step, direction in enumerate(directions):
-        active = [NeuronId(layer, int(n)) for layer in range(lm.n_layers) for n in top.neuron[step, layer]]
-        coefficient = torch.from_numpy(top.coefficient[step].ravel()).to(lm.device)
-        values = torch.stack([lm.ffn[layer].value_vectors[index] for layer, index in active]).float()
-        push = coefficient * (values @ direction)
-        best = push.abs().topk(min(top_k, len(active))).indices.tolist()
-        steps.append([(active[i], float(coefficient[i]), float(push[i])) for i in best])
-    return [_describe(lm, chosen) for chosen in steps]
+    for step, push in enumerate(pushes.flatten(1)):
+        best = push.abs().topk(min(top_k, len(push))).indices.tolist()
+        chosen = [
+            (
+                NeuronId(i // active, int(neurons[step].flatten()[i])),
+                float(coefficients[step].flatten()[i]),
+                float(push[i]),
+            )
+            for i in best
+        ]
+        steps.append(_describe(lm, chosen))
+    return steps
 
 
 def _describe(lm: LanguageModel, chosen: list[tuple[NeuronId, float, float]]) -> list[dict[str, Any]]:

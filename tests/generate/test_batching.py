@@ -1,9 +1,8 @@
 import pytest
-import torch
 
 from cotlens import LanguageModel
 from cotlens.generate import batching
-from cotlens.generate.batching import choose_batch_size, is_out_of_memory
+from cotlens.generate.batching import choose_batch_size
 
 
 def test_longer_rows_make_smaller_batches(lm: LanguageModel) -> None:
@@ -16,13 +15,7 @@ def test_longer_rows_make_smaller_batches(lm: LanguageModel) -> None:
 def test_copies_of_the_prefix_count_where_it_is_not_shared(
     llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batching, "_free_bytes", lambda device: 400_000_000)
+    monkeypatch.setattr(batching, "free_bytes", lambda device: 400_000_000)
     shared = choose_batch_size(llama, 60, 150, 5000)
     monkeypatch.setattr(llama, "shares_prefix", False)
     assert choose_batch_size(llama, 60, 150, 5000) < shared
-
-
-def test_only_memory_errors_count_as_such() -> None:
-    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
-    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte"))
-    assert not is_out_of_memory(RuntimeError("shapes do not match"))

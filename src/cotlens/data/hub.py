@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import importlib
 import logging
-import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 from cotlens.config import FieldMapping
 from cotlens.data.problem_rows import Row, to_problem
 from cotlens.errors import ConfigError, EnvironmentFault, MissingExtraError, near_match
+from cotlens.hub_probe import hub_answers
 from cotlens.types import Problem
 
 __all__ = ["HUB_SETS", "HubSet", "hub_problems"]
@@ -102,7 +102,7 @@ def _load(name: str, entry: HubSet, revision: str | None) -> Any:
     datasets = _import_datasets()
     was_offline = datasets.config.HF_HUB_OFFLINE
     here = Path(entry.repository).is_dir()
-    offline = not here and (was_offline or not _hub_answers(datasets.config.HF_ENDPOINT))
+    offline = not here and (was_offline or not hub_answers(datasets.config.HF_ENDPOINT, _PATIENCE_S))
     datasets.config.HF_HUB_OFFLINE = offline or was_offline
     try:
         splits = datasets.load_dataset(entry.repository, entry.configuration, revision=revision)
@@ -147,23 +147,6 @@ def _import_datasets() -> Any:
         if error.name != "datasets":
             raise
         raise MissingExtraError("datasets", "data") from None
-
-
-def _hub_answers(endpoint: str) -> bool:
-    """Whether the hub can be reached: any answer will do. In a thread, since looking up a name knows no time limit."""
-    from huggingface_hub import get_session
-
-    answered = threading.Event()
-
-    def ask() -> None:
-        with suppress(Exception):
-            get_session().head(endpoint, timeout=_PATIENCE_S)
-            answered.set()
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_PATIENCE_S)
-    return answered.is_set()
 
 
 @contextmanager

@@ -123,7 +123,7 @@ def _header(cells: list[str], where: str) -> list[str]:
 
 
 def _parquet(data: bytes, path: Path) -> Iterator[Row]:
-    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow
     from pyarrow import parquet
 
     try:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import psutil
-import torch
-
 from cotlens.model.language_model import LanguageModel
+from cotlens.model.memory import free_bytes
 
-__all__ = ["choose_batch_size", "is_out_of_memory"]
+__all__ = ["choose_batch_size"]
 
 _MOST = 64  # beyond this a CPU gains nothing, and a stopped row costs more padding
 _SHARE = 0.4  # of the free memory; the rest is for what can't be foreseen
@@ -25,14 +23,4 @@ def choose_batch_size(lm: LanguageModel, suffix_length: int, max_new_tokens: int
     scores = 3 * heads * suffix_length * (prefix_length + suffix_length) * 4
     activations = 4 * suffix_length * max(lm.d_ff, lm.d_model) * lm.dtype.itemsize
     logits = 2 * lm.unembedding.shape[0] * lm.dtype.itemsize
-    return max(1, min(_MOST, int(_SHARE * _free_bytes(lm.device) / (cache + scores + activations + logits))))
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _free_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    return max(1, min(_MOST, int(_SHARE * free_bytes(lm.device) / (cache + scores + activations + logits))))

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from cotlens.errors import EnvironmentFault, InputError
-from cotlens.generate.batching import choose_batch_size, is_out_of_memory
+from cotlens.generate.batching import choose_batch_size
 from cotlens.generate.stopping import Stopped, StopRule
 from cotlens.model.language_model import LanguageModel
+from cotlens.model.memory import is_out_of_memory
 from cotlens.model.shared_prefix import Prefix, SuffixBatch, common_prefix_length, compute_prefix
 from cotlens.types import Completion
 

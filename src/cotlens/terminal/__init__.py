@@ -1,19 +1,24 @@
 """How results look in a terminal. Results go to stdout, progress to stderr."""
 
+from cotlens.terminal.catalog import model_card, model_table
 from cotlens.terminal.console import draw, say
-from cotlens.terminal.models import neuron_panel, trace_table
+from cotlens.terminal.models import atlas_line, neuron_panel, search_tables, trace_table
 from cotlens.terminal.progress import RichProgress
 from cotlens.terminal.prompts import prompt_difference, prompt_text, variant_table
 from cotlens.terminal.summary import rescored_table, summary
 
 __all__ = [
     "RichProgress",
+    "atlas_line",
     "draw",
+    "model_card",
+    "model_table",
     "neuron_panel",
     "prompt_difference",
     "prompt_text",
     "rescored_table",
     "say",
+    "search_tables",
     "summary",
     "trace_table",
     "variant_table",

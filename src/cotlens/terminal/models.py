@@ -10,7 +10,10 @@ from rich.text import Text
 
 from cotlens.tokens import visible
 
-__all__ = ["neuron_panel", "trace_table"]
+__all__ = ["atlas_line", "neuron_panel", "search_tables", "trace_table"]
+
+#: Tokens of each neuron in the table of a search.
+_TOKENS = 6
 
 
 def neuron_panel(found: dict[str, Any]) -> RenderableType:
@@ -68,3 +71,44 @@ def trace_table(found: dict[str, Any]) -> RenderableType:
         style="dim",
     )
     return Group(table, Text(""), note)
+
+
+def search_tables(found: dict[str, Any]) -> RenderableType:
+    """What `cotlens.project.search.describe_token` found."""
+    head = Text.assemble(
+        "Token ", (visible(found["token"]), "bold"), f" ({found['token_id']}) among all {found['neurons']:,} neurons "
+        f"of {found['model']}"
+    )  # fmt: skip
+    note = Text(
+        f"Logits are the token's entry of W_U v in fp32 (norm: {found['norm']}). Rank: its place among all tokens that "
+        "the neuron promotes, or suppresses. With a negative coefficient the two change places.",
+        style="dim",
+    )
+    parts = [
+        _search_table(found, "promotes", "promoted", "green"),
+        _search_table(found, "suppresses", "suppressed", "magenta"),
+    ]
+    return Group(head, *(item for part in parts for item in (Text(""), part)), Text(""), note)
+
+
+def atlas_line(found: dict[str, Any]) -> RenderableType:
+    """What the command `cotlens atlas` wrote."""
+    return Text(
+        f"{found['file']}: {found['neurons']:,} neurons of {found['layers']} layers of {found['model']}, "
+        f"{found['top_n']} tokens at each end (norm: {found['norm']}); {found['size_bytes'] / 1e6:,.1f} MB"
+    )
+
+
+def _search_table(found: dict[str, Any], effect: str, end: str, style: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(f"{effect} it", no_wrap=True)
+    for name in ("logit", "rank", "length"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column(f"most {end}", no_wrap=True, overflow="ellipsis")
+    for row in found[effect]:
+        tokens = "  ".join(visible(token["token"], most=11) for token in row[end][:_TOKENS])
+        table.add_row(
+            Text(row["neuron"], style="cyan"), f"{row['logit']:+.3f}", f"{row['rank']:,}", f"{row['value_norm']:.3f}",
+            Text(tokens, style=style),
+        )  # fmt: skip
+    return table

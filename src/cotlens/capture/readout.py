@@ -1,0 +1,102 @@
+"""From the residual stream to logits, in fp32: the final norm and the unembedding, and norms taken apart.
+
+A norm is ``x -> gain * scale(x) * c(x) + bias``, where ``c`` takes off the mean in a layer norm and does nothing in an
+RMS norm. With ``scale`` held at its value for one ``x`` (the norm is frozen) it is linear: what the parts of ``x``
+contribute adds up to its output.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from cotlens.model.language_model import LanguageModel
+
+__all__ = ["Norm", "Readout"]
+
+
+class Norm:
+    """A copy in fp32 of an RMS or layer norm, with its gain and bias, whatever its parametrisation."""
+
+    def __init__(self, module: nn.Module, width: int, device: torch.device) -> None:
+        with torch.inference_mode(False), torch.no_grad():
+            self._module = copy.deepcopy(module).float().to(device)
+            # Alternating ones have mean 0 and root mean square 1: the answer is the gain, with their signs, plus bias.
+            probe = torch.ones(width, device=device)
+            probe[1::2] = -1
+            up, down = self._module(probe), self._module(-probe)
+            self.gain: Float[Tensor, " D"] = (up - down) / (2 * probe)
+            self.bias: Float[Tensor, " D"] = (up + down) / 2
+            flat = self._module(probe.abs()) - self.bias
+            # A layer norm makes nothing of a vector of equal entries.
+            self._centred = bool(flat.norm() < 1e-3 * self.gain.norm())
+
+    def __call__(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+        """The norm itself."""
+        out: Tensor = self._module(x)
+        return out
+
+    def scale(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
+        """The number that each row is multiplied by: one over its root mean square or its standard deviation."""
+        unscaled = self.through(x)
+        return ((self(x) - self.bias) * unscaled).sum(dim=1) / unscaled.square().sum(dim=1).clamp(min=1e-30)
+
+    def through(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+        """The frozen norm at scale 1, without bias."""
+        return self.gain * self._centre(x)
+
+    def back(self, direction: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+        """The transpose of `through`: what a direction after the norm is before it."""
+        return self._centre(self.gain * direction)
+
+    def _centre(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+        return x - x.mean(dim=1, keepdim=True) if self._centred else x
+
+
+class Readout:
+    """Final norm and unembedding; logits are those of the model, in fp32."""
+
+    def __init__(self, lm: LanguageModel, final_norm: nn.Module) -> None:
+        head: Any = lm.model.get_output_embeddings()
+        bias: Tensor | None = getattr(head, "bias", None)
+        with torch.inference_mode(False):  # copies made in that mode could take no part in `slope`
+            self.norm = Norm(final_norm, lm.d_model, lm.unembedding.device)
+            self._unembedding = lm.unembedding.float()
+            constant = self._unembedding @ self.norm.bias + (0 if bias is None else bias.detach().float())
+            self._constant = constant if bool(constant.any()) else None
+        self._cap: float | None = getattr(lm.model.config.get_text_config(), "final_logit_softcapping", None)
+
+    @property
+    def vocabulary(self) -> int:
+        return int(self._unembedding.shape[0])
+
+    def frozen_direction(self, residual: Float[Tensor, "T D"], targets: Int64[Tensor, " T"]) -> Float[Tensor, "T D"]:
+        """What a vector is multiplied with to give its part in the targets' logits, the norm frozen at ``residual``."""
+        return self.norm.scale(residual)[:, None] * self.norm.back(self._unembedding[targets])
+
+    def unscaled_logits(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n V"]:
+        """Logits of the frozen norm at scale 1, without constants: linear in ``x``."""
+        return self.norm.through(x) @ self._unembedding.T
+
+    def log_probability(self, residual: Float[Tensor, "n D"], targets: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Log-probability of each target if ``residual`` went into the final norm."""
+        return self.log_probability_of(self.norm.scale(residual)[:, None] * self.unscaled_logits(residual), targets)
+
+    def log_probability_of(self, logits: Float[Tensor, "n V"], targets: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Log-probability of each target under scaled logits; constants and a soft cap are added here."""
+        if self._constant is not None:
+            logits = logits + self._constant
+        if self._cap is not None:
+            logits = self._cap * torch.tanh(logits / self._cap)
+        return logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(dim=1)
+
+    def slope(self, residual: Float[Tensor, "T D"], targets: Int64[Tensor, " T"]) -> Float[Tensor, "T D"]:
+        """The gradient of `log_probability` in ``residual``."""
+        with torch.inference_mode(False), torch.enable_grad():
+            at = residual.clone().requires_grad_()
+            total = self.log_probability(at, targets.clone()).sum()
+            return torch.autograd.grad(total, at)[0]
