@@ -15,7 +15,7 @@ from cotlens import LanguageModel, top_neurons
 from cotlens.capture import RANKERS, rankers
 from cotlens.errors import InputError, ModelFormatError, NonFiniteError
 from cotlens.model.architecture import find_module
-from cotlens.model.shared_prefix import SuffixBatch
+from cotlens.model.shared_prefix import Encoding
 
 IDS = torch.randint(1, 390, (24,), generator=torch.Generator().manual_seed(5)).tolist()
 PROMPT = 17
@@ -347,7 +347,7 @@ def test_a_forward_pass_that_fails_leaves_nothing_for_the_next(
     with open_reader(llama, 5, "dla") as reader:
         expected = reader.read_alone(passage)
         with monkeypatch.context() as patch:
-            patch.setattr(SuffixBatch, "encode_suffixes", lambda _: 1 / 0)
+            patch.setattr(Encoding, "run", lambda _: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 reader.read(compute_prefix(llama, []), [passage])
         np.testing.assert_array_equal(reader.read_alone(passage).neuron, expected.neuron)

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cotlens import LanguageModel, Scale, Zero, generate, intervene, project, top_neurons
+from cotlens import LanguageModel, Noise, Scale, Zero, generate, intervene, project, top_neurons
 from cotlens.capture import capture_top_neurons
+from cotlens.model.additive import terms_of
 from cotlens.model.feed_forward import FeedForward
-from cotlens.model.shared_prefix import SuffixBatch, compute_prefix
+from cotlens.model.shared_prefix import Encoding, Prefixes, RowBatch, compute_prefix
 
 #: Those whose attention is their own code, so that each row has a copy of the prefix.
 PADDED = {"bloom", "falcon", "falcon-alibi", "falcon-grouped"}
@@ -190,27 +191,54 @@ def test_every_row_is_as_if_alone(
         monkeypatch.setitem(any_lm.__dict__, "shares_prefix", False)
     shared = some_ids(prefix)
     suffixes = [some_ids(25, seed=1), some_ids(4, seed=2), some_ids(1, seed=3)]
-    batch = SuffixBatch(any_lm, compute_prefix(any_lm, shared), suffixes, room=3)
+    batch = RowBatch(any_lm, Prefixes(any_lm, shared), slots=3, columns=28)
 
     def check(logits: Tensor, texts: list[list[int]]) -> None:
         expected = torch.stack([logits_of(any_lm, shared + text)[-1] for text in texts])
         torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
-    check(batch.read_suffixes(), suffixes)
+    check(batch.begin(suffixes, [0, 0, 0]), suffixes)
     texts = [[*suffix, token] for suffix, token in zip(suffixes, (7, 8, 9), strict=True)]
-    check(batch.read_token(torch.tensor([7, 8, 9])), texts)
-    batch.keep_rows(torch.tensor([0, 2]))
-    check(batch.read_token(torch.tensor([11, 13])), [[*texts[0], 11], [*texts[2], 13]])
-    batch.keep_rows(torch.tensor([1]))
-    check(batch.read_token(torch.tensor([17])), [[*texts[2], 13, 17]])
+    check(batch.append(torch.tensor([7, 8, 9])), texts)
+    assert batch.drop([1]) == [0, 2]
+    check(batch.append(torch.tensor([11, 13])), [[*texts[0], 11], [*texts[2], 13]])
+    order = batch.drop([0])
+    assert order == [1]
+    check(batch.append(torch.tensor([17])), [[*texts[2], 13, 17]])
 
 
-def test_neurons_of_a_padded_batch_are_those_of_each_text_alone(any_lm: LanguageModel) -> None:
+@pytest.mark.parametrize("prefix", [0, 30])
+def test_each_row_has_its_own_intervention(any_lm: LanguageModel, prefix: int) -> None:
+    shared = some_ids(prefix)
+    edits = [[], [Noise([(0, 3), (1, 40), (1, 7)], sigma=3.0)], [Scale([(1, 7), (2, 5)], -4.0), Zero([(1, 9)])]]
+    groups, suffixes = [0, 2, 1, 2], [some_ids(n, seed=n) for n in (9, 25, 4, 1)]
+    batch = RowBatch(any_lm, Prefixes(any_lm, shared, [terms_of(any_lm, some) for some in edits]), slots=4, columns=26)
+
+    def check(logits: Tensor, texts: list[list[int]], groups: list[int]) -> None:
+        for row, text, group in zip(logits, texts, groups, strict=True):
+            with intervene(any_lm, edits[group]):
+                torch.testing.assert_close(row, logits_of(any_lm, shared + text)[-1], rtol=1e-3, atol=1e-3)
+
+    check(batch.begin(suffixes, groups), suffixes, groups)
+    order = batch.drop([1])
+    suffixes, groups = ([values[place] for place in order] for values in (suffixes, groups))
+    texts = [[*suffix, token] for suffix, token in zip(suffixes, (7, 8, 9), strict=True)]
+    check(batch.append(torch.tensor([7, 8, 9])), texts, groups)
+    if batch.takes_more:
+        check(batch.begin([[5, 6]], [1]), [[5, 6]], [1])
+        longer = [[*text, token] for text, token in zip([*texts, [5, 6]], (1, 2, 3, 4), strict=True)]
+        check(batch.append(torch.tensor([1, 2, 3, 4])), longer, [*groups, 1])
+    assert hooks(any_lm) == 0
+
+
+def test_neurons_of_a_batch_are_those_of_each_text_alone(any_lm: LanguageModel) -> None:
     shared, suffixes = some_ids(30), [some_ids(20, seed=1), some_ids(3, seed=2)]
     prefix = compute_prefix(any_lm, shared)
     with capture_top_neurons(any_lm, top_k=6) as recorder:
-        recorder.positions = torch.tensor([17, 18, 19, 38, 39])  # the last three of one row, the last two of the other
-        SuffixBatch(any_lm, prefix, suffixes).encode_suffixes()
+        encoding = Encoding(any_lm, prefix, suffixes)
+        first, second = encoding.ends
+        recorder.positions = torch.tensor([first - 2, first - 1, first, second - 1, second])
+        encoding.run()
         together = recorder.take()
     alone = [
         top_neurons(any_lm, [*shared, *suffix, 1], prompt_length=len(shared) + len(suffix) + 1 - steps, top_k=6)

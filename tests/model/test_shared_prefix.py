@@ -8,9 +8,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, Gemma3nTextCo
 from cotlens import LanguageModel
 from cotlens.errors import ModelFormatError
 from cotlens.model.attention_interface import uses_attention_interface
-from cotlens.model.padded_rows import PaddedRows
-from cotlens.model.shared_prefix import SuffixBatch, common_prefix_length, compute_prefix
-from cotlens.model.shared_rows import SharedRows
+from cotlens.model.shared_prefix import Prefixes, RowBatch, common_prefix_length, compute_prefix
 
 
 def texts(prefix: int) -> tuple[list[int], list[list[int]]]:
@@ -33,44 +31,46 @@ def test_the_common_beginning_leaves_each_text_a_token(sequences: list[list[int]
     assert common_prefix_length(sequences) == length
 
 
-@pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("room", [0, 1, 5])
-def test_any_room_gives_the_same(lm: LanguageModel, room: int, padded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(lm.__dict__, "shares_prefix", not padded)
-    shared, suffixes = texts(30)
-    batch = SuffixBatch(lm, compute_prefix(lm, shared), suffixes, room=room)
-    batch.read_suffixes()
-    batch.read_token(torch.tensor([7, 8, 9]))
-    batch.keep_rows(torch.tensor([0, 2]))
-    logits = batch.read_token(torch.tensor([11, 13]))
-    for row, ids in enumerate((suffixes[0] + [7, 11], suffixes[2] + [9, 13])):
-        torch.testing.assert_close(logits[row], plain_logits(lm, shared + ids)[-1], rtol=1e-4, atol=1e-4)
-
-
 def test_a_row_does_not_depend_on_its_neighbours(lm: LanguageModel) -> None:
     shared, suffixes = texts(30)
-    prefix = compute_prefix(lm, shared)
-    together = SuffixBatch(lm, prefix, suffixes).read_suffixes()
-    alone = torch.cat([SuffixBatch(lm, prefix, [suffix]).read_suffixes() for suffix in suffixes])
+    prefixes = Prefixes(lm, shared)
+    together = RowBatch(lm, prefixes, 3, 25).begin(suffixes, [0, 0, 0])
+    alone = torch.cat([RowBatch(lm, prefixes, 1, 25).begin([suffix], [0]) for suffix in suffixes])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_shared_rows_hold_no_copy_of_the_prefix(llama: LanguageModel) -> None:
+def test_rows_that_join_later_are_as_if_alone(lm: LanguageModel) -> None:
+    shared, (first, second, third) = texts(30)
+    batch = RowBatch(lm, Prefixes(lm, shared), slots=3, columns=27)
+    batch.begin([third, first], [0, 0])
+    batch.append(torch.tensor([5, 6]))
+    assert batch.drop([0]) == [1]
+    assert batch.takes_more
+    torch.testing.assert_close(
+        batch.begin([second], [0])[0], plain_logits(lm, shared + second)[-1], rtol=1e-4, atol=1e-4
+    )
+    logits = batch.append(torch.tensor([7, 8]))
+    for row, ids in zip(logits, ([*first, 6, 7], [*second, 8]), strict=True):
+        torch.testing.assert_close(row, plain_logits(lm, shared + ids)[-1], rtol=1e-4, atol=1e-4)
+
+
+def test_the_prefix_is_run_once_for_each_group_and_held_once(llama: LanguageModel) -> None:
     shared, suffixes = texts(30)
-    prefix = compute_prefix(llama, shared)
-    held = {}
-    for kind in (SharedRows, PaddedRows):
-        rows = kind(llama, prefix, suffixes, room=0)
-        with torch.inference_mode(), rows.attending():
-            arguments = rows.first()
-            llama.model.base_model(**arguments)
-        held[kind] = arguments["past_key_values"].get_seq_length()
-    assert held == {SharedRows: 25, PaddedRows: 55}
+    runs: list[int] = []
+    hook = llama.ffn[0].down_projection.register_forward_pre_hook(lambda _, inputs: runs.append(inputs[0].shape[1]))
+    prefixes = Prefixes(llama, shared, [{}, {}])
+    batch = RowBatch(llama, prefixes, slots=3, columns=26)
+    batch.begin(suffixes, [0, 1, 0])
+    batch.append(torch.tensor([1, 2, 3]))
+    hook.remove()
+    assert runs == [30, 30, 25 + 4 + 1, 3], "two prefixes, then the suffixes packed, then one token per row"
+    assert prefixes.of(0).keys[0].shape[:3] == (1, 2, 30)
 
 
 def test_the_models_own_attention_is_back_even_after_an_error(llama: LanguageModel) -> None:
     before = llama.model.config._attn_implementation
-    batch = SuffixBatch(llama, compute_prefix(llama, [1, 2]), [[3, 4]])
+    batch = RowBatch(llama, Prefixes(llama, [1, 2]), slots=1, columns=3)
+    batch.begin([[3, 4]], [0])
 
     def fail(*_: object) -> None:
         assert llama.model.config._attn_implementation != before
@@ -78,7 +78,7 @@ def test_the_models_own_attention_is_back_even_after_an_error(llama: LanguageMod
 
     handle = llama.ffn[1].down_projection.register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="stop here"):
-        batch.read_suffixes()
+        batch.append(torch.tensor([5]))
     handle.remove()
     assert llama.model.config._attn_implementation == before
 

@@ -1,7 +1,7 @@
 """From texts to top-K neurons: one reader for each kind of thing that rankers need.
 
 A reader takes many texts that share a beginning, or one text alone. Coefficients and residual streams come from one
-padded forward pass over all texts; gradients from a forward and a backward pass for each text.
+forward pass over all texts; gradients from a forward and a backward pass for each text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cotlens.capture.top_k import (
     stack_layers,
 )
 from cotlens.model.language_model import LanguageModel
-from cotlens.model.shared_prefix import Prefix, SuffixBatch, compute_prefix
+from cotlens.model.shared_prefix import Encoding, Prefix, compute_prefix
 from cotlens.types import TopNeurons
 
 __all__ = ["Reader", "open_reader"]
@@ -72,13 +72,10 @@ class _ForwardReader:
     @torch.inference_mode()
     def read(self, prefix: Prefix, passages: Sequence[Passage]) -> TopNeurons:
         suffixes = [passage.token_ids[prefix.length : -1] for passage in passages]  # the last token predicts nothing
-        width = max(map(len, suffixes))
-        # Rows are padded on the left, so a row's steps are its last positions.
-        ends = [(place + 1) * width for place in range(len(passages))]
-        batch = SuffixBatch(self._lm, prefix, suffixes)
-        spans = [range(end - passage.steps, end) for end, passage in zip(ends, passages, strict=True)]
+        encoding = Encoding(self._lm, prefix, suffixes)
+        spans = [range(end + 1 - passage.steps, end + 1) for end, passage in zip(encoding.ends, passages, strict=True)]
         with self._recording([i for span in spans for i in span], [i for p in passages for i in p.targets]):
-            batch.encode_suffixes()
+            encoding.run()
             return self._recorder.take()
 
     @torch.inference_mode()

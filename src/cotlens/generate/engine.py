@@ -1,34 +1,31 @@
-"""`generate`: greedy decoding in batches over a shared prefix."""
+"""`generate`: greedy decoding of many prompts over a shared prefix, each under an intervention of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
 from cotlens.errors import EnvironmentFault, InputError
 from cotlens.generate.batching import choose_batch_size
 from cotlens.generate.stopping import Stopped, StopRule
+from cotlens.model.additive import Edit, terms_of
 from cotlens.model.language_model import LanguageModel
 from cotlens.model.memory import is_out_of_memory
-from cotlens.model.shared_prefix import Prefix, SuffixBatch, common_prefix_length, compute_prefix
+from cotlens.model.shared_prefix import Prefixes, RowBatch, common_prefix_length
 from cotlens.types import Completion
 
-__all__ = ["OnProgress", "check_lengths", "generate"]
+__all__ = ["OnProgress", "check_lengths", "complete", "generate"]
 
 #: Called with the number of completions that have just ended.
 OnProgress = Callable[[int], None]
+#: The edits that one prompt is completed under; none for the model as it is.
+Intervention = Sequence[Edit]
 
-
-@dataclass(slots=True)
-class _Row:
-    """One prompt while it is being continued."""
-
-    index: int
-    suffix: list[int]
-    generated: list[int] = field(default_factory=list)
+#: Tokens of new rows per forward pass.
+_TOKENS_AT_ONCE = 2048
 
 
 def generate(
@@ -38,93 +35,188 @@ def generate(
     stop: Sequence[str] = ("\n\nQuestion:",),
     batch_size: int | None = None,
     on_progress: OnProgress | None = None,
+    interventions: Sequence[Intervention] | None = None,
 ) -> list[Completion]:
     """Continue every prompt greedily; each ends at a stop string, an end-of-sequence token, or the length.
 
-    The longest beginning that all prompts have in common is computed once. A prompt's text does not depend on its
-    batch mates: padding is masked, and positions are those of the prompt alone.
+    The longest beginning that all prompts have in common is computed once for each intervention, and held once. A row
+    that ends makes room for the next prompt. A prompt's text does not depend on its batch mates: each token attends to
+    its own row only, and positions are those of the prompt alone.
 
     Args:
         lm: the model.
         prompts: texts, or token ids where the caller has tokenised already.
         max_new_tokens: most tokens to generate per prompt.
         stop: texts that end a completion; they are not part of it.
-        batch_size: prompts per forward pass; None chooses from the free memory.
+        batch_size: most prompts per forward pass; None chooses from the free memory and by a short timing.
         on_progress: called with the number of completions that have just ended.
+        interventions: the edits under which each prompt is completed, one entry per prompt, empty for none. Prompts
+            with the same edits share the prefix, so give them the same object.
 
     Returns:
         One `Completion` per prompt, in the order given.
 
     Raises:
-        InputError: an empty prompt, or one that does not fit in the model's context.
+        InputError: an empty prompt, or one that does not fit in the model's context; as many interventions as prompts
+            are needed; an edit of a neuron that the model has not got.
         EnvironmentFault: not even one prompt fits in memory.
+    """
+    encoded = [lm.encode(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+    done: dict[int, Completion] = {}
+    for index, completion in complete(lm, encoded, max_new_tokens, stop, batch_size, interventions):
+        done[index] = completion
+        if on_progress is not None:
+            on_progress(1)
+    return [done[index] for index in range(len(encoded))]
+
+
+def complete(
+    lm: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    stop: Sequence[str],
+    batch_size: int | None = None,
+    interventions: Sequence[Intervention] | None = None,
+) -> Iterator[tuple[int, Completion]]:
+    """As `generate`, but gives each completion with its prompt's index as soon as it has ended.
+
+    Prompts under the same intervention are begun one after the other, so those of the first intervention end first.
     """
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {max_new_tokens}; give at least 1")
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; give at least 1, or leave it out")
-    encoded = [lm.encode(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
-    if not encoded:
-        return []
-    check_lengths(lm, encoded, max_new_tokens)
-
-    shared = common_prefix_length(encoded)
-    prefix = compute_prefix(lm, encoded[0][:shared])
-    # Long suffixes together: less padding. The results go back to their places.
-    waiting = sorted((_Row(index, ids[shared:]) for index, ids in enumerate(encoded)), key=lambda row: -len(row.suffix))
-    size = batch_size or choose_batch_size(lm, max(len(row.suffix) for row in waiting), max_new_tokens, shared)
-    rule = StopRule(lm, tuple(stop), max_new_tokens)
-    done: dict[int, Completion] = {}
-    while waiting:
-        batch = waiting[:size]
-        try:
-            finished = _run_batch(lm, prefix, batch, rule, on_progress)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(batch) == 1:
-                raise EnvironmentFault(
-                    f"out of memory with one prompt of {len(encoded[batch[0].index])} tokens; "
-                    "try --dtype bfloat16 or a smaller generate.max_new_tokens"
-                ) from None
-            size = max(1, len(batch) // 2)
-            waiting = [_Row(row.index, row.suffix) for row in waiting]
-            continue
-        for row, stopped in finished:
-            done[row.index] = Completion(tuple(encoded[row.index]), stopped.token_ids, stopped.text, stopped.reason)
-        waiting = waiting[len(batch) :]
-    return [done[index] for index in range(len(encoded))]
+    if interventions is not None and len(interventions) != len(prompts):
+        raise InputError(f"{len(interventions)} interventions for {len(prompts)} prompts; give one for each")
+    if not prompts:
+        return
+    check_lengths(lm, prompts, max_new_tokens)
+    group_of, distinct = _distinct(interventions or [()] * len(prompts))
+    shared = common_prefix_length(prompts)
+    rows = [
+        _Row(index, group, list(ids[shared:])) for index, (group, ids) in enumerate(zip(group_of, prompts, strict=True))
+    ]
+    rows.sort(key=lambda row: (row.group, -len(row.suffix)))  # long ones together: a row need not wait for long ones
+    prefixes = Prefixes(lm, prompts[0][:shared], [terms_of(lm, edits) for edits in distinct])
+    longest = max(len(row.suffix) for row in rows)
+    if batch_size is None:
+        batch_size = choose_batch_size(lm, longest, max_new_tokens, shared, len(rows), len(distinct))
+    decoding = _Decoding(
+        lm, prefixes, StopRule(lm, tuple(stop), max_new_tokens), rows, batch_size, longest + max_new_tokens
+    )
+    for row, stopped in decoding.run():
+        yield row.index, Completion(tuple(prompts[row.index]), stopped.token_ids, stopped.text, stopped.reason)
 
 
-def _run_batch(
-    lm: LanguageModel, prefix: Prefix, rows: list[_Row], rule: StopRule, on_progress: OnProgress | None
-) -> list[tuple[_Row, Stopped]]:
-    """Decode until every row has stopped; a row that stops leaves the batch."""
-    batch = SuffixBatch(lm, prefix, [row.suffix for row in rows], room=rule.max_new_tokens)
-    finished: list[tuple[_Row, Stopped]] = []
-    next_ids = _greedy(batch.read_suffixes())
-    while True:
-        going: list[int] = []
-        for place, (row, token) in enumerate(zip(rows, next_ids.tolist(), strict=True)):
+def _distinct(interventions: Sequence[Intervention]) -> tuple[list[int], list[Intervention]]:
+    """The different interventions, and for each entry which of them it is."""
+    distinct: list[Intervention] = []
+    group_of: list[int] = []
+    for edits in interventions:
+        known = (n for n, other in enumerate(distinct) if other is edits or list(other) == list(edits))
+        group = next(known, len(distinct))
+        if group == len(distinct):
+            distinct.append(edits)
+        group_of.append(group)
+    return group_of, distinct
+
+
+@dataclass(slots=True)
+class _Row:
+    """One prompt while it is being continued."""
+
+    index: int
+    group: int
+    suffix: list[int]
+    generated: list[int] = field(default_factory=list)
+
+
+class _Decoding:
+    """Rows under way, and rows that wait for a place among them."""
+
+    def __init__(
+        self, lm: LanguageModel, prefixes: Prefixes, rule: StopRule, rows: Iterable[_Row], size: int, columns: int
+    ) -> None:
+        self._lm = lm
+        self._prefixes = prefixes
+        self._rule = rule
+        self._waiting = deque(rows)
+        self._size = min(size, len(self._waiting))
+        self._columns = columns
+        self._open()
+
+    def _open(self) -> None:
+        self._batch = RowBatch(self._lm, self._prefixes, self._size, self._columns)
+        self._rows: list[_Row] = []
+
+    def run(self) -> Iterator[tuple[_Row, Stopped]]:
+        """Decode until no row waits and all have ended; each row as it ends."""
+        while self._waiting or self._rows:
+            try:
+                grown = self._begin() if self._may_begin() else self._append()
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink()
+                continue
+            yield from self._ended(grown)
+
+    def _may_begin(self) -> bool:
+        """A few rows begin together, since each forward pass reads all weights."""
+        free = self._size - len(self._rows)
+        enough = min(len(self._waiting), max(1, self._size // 8))
+        return bool(self._waiting) and self._batch.takes_more and free >= enough
+
+    def _begin(self) -> range:
+        """Read rows that waited, as many as there is room for; their places."""
+        new: list[_Row] = []
+        tokens = 0
+        while self._waiting and len(self._rows) + len(new) < self._size:
+            length = len(self._waiting[0].suffix) + len(self._waiting[0].generated)
+            if new and self._lm.shares_prefix and tokens + length > _TOKENS_AT_ONCE:
+                break
+            tokens += length
+            new.append(self._waiting.popleft())
+        start = len(self._rows)
+        self._rows += new
+        logits = self._batch.begin([row.suffix + row.generated for row in new], [row.group for row in new])
+        self._extend(new, logits)
+        return range(start, len(self._rows))
+
+    def _append(self) -> range:
+        """Read the last token of every row; the places of all."""
+        last = torch.tensor([row.generated[-1] for row in self._rows], device=self._lm.device)
+        self._extend(self._rows, self._batch.append(last))
+        return range(len(self._rows))
+
+    @staticmethod
+    def _extend(rows: Sequence[_Row], logits: torch.Tensor) -> None:
+        for row, token in zip(rows, logits.argmax(dim=-1).tolist(), strict=True):
             row.generated.append(token)
-            stopped = rule.check(row.generated)
-            if stopped is None:
-                going.append(place)
-            else:
-                finished.append((row, stopped))
-        if on_progress is not None and len(going) < len(rows):
-            on_progress(len(rows) - len(going))
-        if not going:
-            return finished
-        if len(going) < len(rows):
-            kept = torch.tensor(going, device=lm.device)
-            batch.keep_rows(kept)
-            rows, next_ids = [rows[place] for place in going], next_ids[kept]
-        next_ids = _greedy(batch.read_token(next_ids))
 
+    def _ended(self, grown: range) -> list[tuple[_Row, Stopped]]:
+        """Take out the rows that have ended with their newest token."""
+        ended = {place: stopped for place in grown if (stopped := self._rule.check(self._rows[place].generated))}
+        gone = [(self._rows[place], stopped) for place, stopped in ended.items()]
+        if ended:
+            order = self._batch.drop(list(ended))
+            self._rows = [self._rows[place] for place in order]
+            here = {row.group for row in self._rows} | {row.group for row in self._waiting}
+            for group in {row.group for row, _ in gone} - here:
+                self._prefixes.forget(group)
+        return gone
 
-def _greedy(logits: Tensor) -> Tensor:
-    return logits.argmax(dim=-1)
+    def _shrink(self) -> None:
+        """Go on with half as many rows; what they have generated stays theirs."""
+        if len(self._rows) <= 1:
+            length = self._prefixes.length + len((self._rows or self._waiting)[0].suffix)
+            raise EnvironmentFault(
+                f"out of memory with one prompt of {length} tokens; "
+                "try --dtype bfloat16 or a smaller generate.max_new_tokens"
+            ) from None
+        self._size = max(1, len(self._rows) // 2)
+        self._waiting.extendleft(reversed(self._rows))
+        self._open()
 
 
 def check_lengths(lm: LanguageModel, encoded: Sequence[Sequence[int]], max_new_tokens: int) -> None:

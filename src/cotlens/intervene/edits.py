@@ -7,37 +7,19 @@ at every position, in prompt and completion alike. So an edit is a set of rows `
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
-from cotlens.errors import InputError
+from cotlens.model.additive import Edit, Neurons, added_to_all, terms_of
 from cotlens.model.architecture import FeedForward
 from cotlens.model.language_model import LanguageModel
-from cotlens.types import NeuronId
 
 __all__ = ["Edit", "Noise", "Scale", "Zero", "intervene"]
-
-Neurons = Sequence[tuple[int, int]]
-
-
-@runtime_checkable
-class Edit(Protocol):
-    """A change of the value vectors of ``neurons``."""
-
-    @property
-    def neurons(self) -> Neurons:
-        """Pairs of layer and index."""
-        ...
-
-    def change(self, ffn: FeedForward, index: Int64[Tensor, " n"]) -> Float[Tensor, "n D"] | None:
-        """What is added to the value vectors of the neurons ``index`` of one layer; None for no change."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -97,32 +79,5 @@ def intervene(lm: LanguageModel, edits: Iterable[Edit]) -> Iterator[None]:
     Raises:
         InputError: a neuron is out of range, or named twice by one edit.
     """
-    terms = [term for edit in edits for term in _terms(lm, edit)]
-    with contextlib.ExitStack() as stack:
-        for ffn, index, change in terms:
-            handle = ffn.down_projection.register_forward_hook(_adding(index, change))
-            stack.callback(handle.remove)
+    with added_to_all(lm, terms_of(lm, edits)):
         yield
-
-
-def _terms(lm: LanguageModel, edit: Edit) -> Iterator[tuple[FeedForward, Int64[Tensor, " n"], Float[Tensor, "n D"]]]:
-    neurons = [NeuronId(*pair) for pair in edit.neurons]
-    for neuron in neurons:
-        lm.check_neuron(neuron)
-    if len(set(neurons)) != len(neurons):
-        raise InputError(f"{type(edit).__name__}: a neuron is named twice")
-    for ffn in lm.ffn:
-        index = torch.tensor([n.neuron for n in neurons if n.layer == ffn.layer], device=lm.device)
-        if len(index):
-            change = edit.change(ffn, index)
-            if change is not None:
-                yield ffn, index, change.to(lm.dtype)
-
-
-def _adding(
-    index: Int64[Tensor, " n"], change: Float[Tensor, "n D"]
-) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-    def add(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output + inputs[0][..., index] @ change
-
-    return add

@@ -1,71 +1,93 @@
 """Many texts with a common beginning: the beginning is computed once, and every row goes on from it.
 
-A few-shot prompt is some 900 tokens, of which a question is 60. `compute_prefix` runs the model over the common part
-once; `SuffixBatch` then runs any number of rows that continue it. How rows see the prefix depends on the model:
-`SharedRows` hold it once for all, where the model lets its attention be replaced; `PaddedRows` copy it per row. The
-results are the same, those of each text alone.
+A few-shot prompt is some 900 tokens, of which a question is 60. `Prefixes` run the model over the common part once for
+each intervention; a `RowBatch` then runs any number of rows that continue it. How rows see the prefix depends on the
+model: `SharedRows` hold it once for all, where the model lets its attention be replaced; `PaddedRows` copy it per row.
+The results are the same, those of each text alone.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from cotlens.model.language_model import LanguageModel
-from cotlens.model.padded_rows import PaddedRows
-from cotlens.model.prefix import Prefix, common_prefix_length, compute_prefix
+from cotlens.model.padded_rows import PaddedPass, PaddedRows
+from cotlens.model.prefix import Prefix, Prefixes, common_prefix_length, compute_prefix
+from cotlens.model.shared_pass import SharedPass
 from cotlens.model.shared_rows import SharedRows
 
-__all__ = ["Prefix", "SuffixBatch", "common_prefix_length", "compute_prefix"]
+__all__ = ["Encoding", "Prefix", "Prefixes", "RowBatch", "common_prefix_length", "compute_prefix"]
 
 
-class SuffixBatch:
-    """Rows of token ids that continue a `Prefix`, with the cache of what they have read so far.
+class RowBatch:
+    """Rows of token ids that continue a prefix, with what the model remembers of them.
 
-    ``room`` is the number of tokens that will be appended to each row.
+    Args:
+        lm: the model.
+        prefixes: what the rows begin with.
+        slots: most rows at a time.
+        columns: most tokens that a row will have after the prefix.
     """
 
-    def __init__(self, lm: LanguageModel, prefix: Prefix, suffixes: Sequence[Sequence[int]], room: int = 0) -> None:
-        rows = SharedRows if lm.shares_prefix else PaddedRows
-        self._rows: SharedRows | PaddedRows = rows(lm, prefix, suffixes, room)
+    def __init__(self, lm: LanguageModel, prefixes: Prefixes, slots: int, columns: int) -> None:
+        self._rows = _rows(lm, prefixes, slots, columns)
         self._model = lm.model
-        self._read = False
-        takes = inspect.signature(lm.model.forward).parameters
-        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+        self._picks = "logits_to_keep" in inspect.signature(lm.model.forward).parameters
 
-    def read_suffixes(self) -> Float[Tensor, "B V"]:
-        """Run all suffixes; logits that follow the last token of each row."""
-        return self._logits(self._first())
+    def __len__(self) -> int:
+        return len(self._rows)
 
-    @torch.inference_mode()
-    def encode_suffixes(self) -> None:
-        """Run all suffixes for the sake of hooks on the way; no logits are computed.
+    @property
+    def takes_more(self) -> bool:
+        """Whether rows can begin while others are under way."""
+        return self._rows.takes_more or not len(self)
 
-        The tokens of each suffix are the last of its row; what comes before them in a row is of no meaning.
-        """
-        with self._rows.attending():
-            self._model.base_model(**self._first())
+    def begin(self, suffixes: Sequence[Sequence[int]], groups: Sequence[int]) -> Float[Tensor, "R V"]:
+        """Read new rows, which come after those that are there; logits that follow the last token of each."""
+        return self._logits(self._rows.begin(suffixes, groups, keep=True))
 
-    def read_token(self, ids: Int[Tensor, " B"]) -> Float[Tensor, "B V"]:
+    def append(self, ids: Int[Tensor, " B"]) -> Float[Tensor, "B V"]:
         """Append one token to every row; logits that follow it."""
         return self._logits(self._rows.append(ids))
 
-    def keep_rows(self, rows: Int[Tensor, " R"]) -> None:
-        """Drop all rows but these."""
-        self._rows.keep(rows)
-
-    def _first(self) -> dict[str, Any]:
-        assert not self._read, "the suffixes were read before"
-        self._read = True
-        return self._rows.first()
+    @torch.inference_mode()
+    def drop(self, places: Sequence[int]) -> list[int]:
+        """Remove rows. Others may move into their places: returned is, for each row, where it was before."""
+        return self._rows.drop(places)
 
     @torch.inference_mode()
-    def _logits(self, arguments: dict[str, Any]) -> Float[Tensor, "B V"]:
-        with self._rows.attending():
-            logits: Tensor = self._model(**arguments, **self._last_only).logits
-        return logits[:, -1]
+    def _logits(self, rows: SharedPass | PaddedPass) -> Float[Tensor, "R V"]:
+        more = {"logits_to_keep": rows.wanted} if self._picks else {}
+        with rows.running():
+            return rows.pick(self._model(**rows.arguments, **more).logits)
+
+
+class Encoding:
+    """Texts that continue a prefix, run once for the sake of hooks on the way; no logits, and nothing is remembered."""
+
+    def __init__(self, lm: LanguageModel, prefix: Prefix, suffixes: Sequence[Sequence[int]]) -> None:
+        width = max(len(suffix) for suffix in suffixes)
+        rows = _rows(lm, Prefixes.ready(lm, prefix), len(suffixes), width)
+        self._model = lm.model
+        self._pass = rows.begin(suffixes, [0] * len(suffixes), keep=False)
+
+    @property
+    def ends(self) -> list[int]:
+        """The last token of each text among all tokens of the pass. The others of that text are those before it."""
+        return self._pass.ends
+
+    @torch.inference_mode()
+    def run(self) -> None:
+        """The forward pass."""
+        with self._pass.running():
+            self._model.base_model(**self._pass.arguments)
+
+
+def _rows(lm: LanguageModel, prefixes: Prefixes, slots: int, columns: int) -> SharedRows | PaddedRows:
+    kind = SharedRows if lm.shares_prefix else PaddedRows
+    return kind(lm, prefixes, slots, columns)
