@@ -136,8 +136,12 @@ class GenerateConfig(_Section):
     """Texts that end a completion. Paper: none."""
     answer_tokens: PositiveInt = 24
     """Longest second completion, which states the answer of a zero-shot one."""
+    too_long: Literal["error", "skip"] = "error"
+    """What to do if a prompt and its completion may exceed the model's context: stop before anything is generated, or
+    leave that question out, under every variant. Nothing is ever cut."""
     batch_size: PositiveInt | None = None
-    """Questions per forward pass; chosen from free memory when absent. Changes speed, not results."""
+    """Questions per forward pass; when absent, chosen from free memory and by a short timing. Changes speed, not
+    results."""
     part_size: PositiveInt = 64
     """Questions per stored part, which is the most that a crash can cost."""
 

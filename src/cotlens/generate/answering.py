@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from cotlens.config import GenerateConfig, PromptConfig
 from cotlens.data.answers import extract_answer, grade, until_next_question
 from cotlens.data.prompts import Prompt, Template, as_chat
-from cotlens.generate.engine import OnProgress, check_lengths, generate
+from cotlens.generate.engine import Intervention, OnProgress, check_lengths, complete, generate
 from cotlens.model.language_model import LanguageModel
 from cotlens.types import Completion
 
-__all__ = ["Answer", "answer", "ask"]
+__all__ = ["Answer", "Task", "answer", "ask", "new_tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,14 @@ class Answer:
     flexible: Decimal | None
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Prompts whose answers are needed together, and the edits under which they are answered."""
+
+    prompts: Sequence[Prompt]
+    intervention: Intervention = ()
+
+
 def ask(lm: LanguageModel, template: Template, questions: Sequence[str], config: PromptConfig) -> list[Prompt]:
     """The prompts for ``questions``, as a conversation if ``config`` says so."""
     prompts = [template.ask(question) for question in questions]
@@ -34,31 +42,57 @@ def ask(lm: LanguageModel, template: Template, questions: Sequence[str], config:
 
 def answer(
     lm: LanguageModel,
-    prompts: Sequence[Prompt],
+    tasks: Sequence[Task],
     elicit: str,
     config: GenerateConfig,
     on_progress: OnProgress | None = None,
-) -> list[Answer]:
-    """Complete every prompt greedily, and grade the completions.
+    prefix_length: int | None = None,
+) -> Iterator[list[Answer]]:
+    """Complete every prompt greedily, and grade the completions; the tasks share batches and end in their order.
 
     With ``elicit`` the completions that state no answer are continued once more after that text (Kojima et al., 2022).
+    Of the prompts' common beginning the first ``prefix_length`` tokens are shared, all of it when that is None.
 
     Raises:
         InputError: a prompt that does not fit in the model's context, found before anything is generated.
     """
-    encoded = [lm.encode(prompt.text, prompt.special_tokens) for prompt in prompts]
+    encoded = [lm.encode(prompt.text, prompt.special_tokens) for task in tasks for prompt in task.prompts]
+    check_lengths(lm, encoded, new_tokens(lm, elicit, config))
+    interventions = [task.intervention for task in tasks for _ in task.prompts]
+    completed = complete(
+        lm, encoded, config.max_new_tokens, config.stop, config.batch_size, interventions, prefix_length
+    )
+    done: dict[int, Completion] = {}
+    end = 0
+    for task in tasks:
+        places = range(end, end := end + len(task.prompts))
+        while not all(place in done for place in places):
+            place, completion = next(completed)
+            done[place] = completion
+            if on_progress is not None:
+                on_progress(1)
+        yield _grade(lm, task, [done.pop(place) for place in places], elicit, config)
+
+
+def new_tokens(lm: LanguageModel, elicit: str, config: GenerateConfig) -> int:
+    """Most tokens that are added to a prompt, those of a second completion included."""
     extra = config.answer_tokens + len(lm.encode(elicit, special_tokens=False)) if elicit else 0
-    check_lengths(lm, encoded, config.max_new_tokens + extra)
-    completions = generate(lm, encoded, config.max_new_tokens, config.stop, config.batch_size, on_progress)
+    return config.max_new_tokens + extra
+
+
+def _grade(
+    lm: LanguageModel, task: Task, completions: Sequence[Completion], elicit: str, config: GenerateConfig
+) -> list[Answer]:
     open_ones = [
         place for place, done in enumerate(completions) if elicit and extract_answer(done.text, "strict") is None
     ]
     again = [
-        lm.encode(f"{prompts[place].text}{until_next_question(completions[place].text)}{elicit}",
-                  prompts[place].special_tokens)
+        lm.encode(f"{task.prompts[place].text}{until_next_question(completions[place].text)}{elicit}",
+                  task.prompts[place].special_tokens)
         for place in open_ones
     ]  # fmt: skip
-    second = generate(lm, again, config.answer_tokens, config.stop, config.batch_size)
+    interventions = [task.intervention] * len(again)
+    second = generate(lm, again, config.answer_tokens, config.stop, config.batch_size, interventions=interventions)
     stated = dict(zip(open_ones, (done.text for done in second), strict=True))
     return [
         Answer(done, stated.get(place), *grade(done.text, stated.get(place))) for place, done in enumerate(completions)

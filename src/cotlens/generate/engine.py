@@ -17,7 +17,7 @@ from cotlens.model.memory import is_out_of_memory
 from cotlens.model.shared_prefix import Prefixes, RowBatch, common_prefix_length
 from cotlens.types import Completion
 
-__all__ = ["OnProgress", "check_lengths", "complete", "generate"]
+__all__ = ["Intervention", "OnProgress", "check_lengths", "complete", "fits", "generate"]
 
 #: Called with the number of completions that have just ended.
 OnProgress = Callable[[int], None]
@@ -77,10 +77,12 @@ def complete(
     stop: Sequence[str],
     batch_size: int | None = None,
     interventions: Sequence[Intervention] | None = None,
+    prefix_length: int | None = None,
 ) -> Iterator[tuple[int, Completion]]:
     """As `generate`, but gives each completion with its prompt's index as soon as it has ended.
 
-    Prompts under the same intervention are begun one after the other, so those of the first intervention end first.
+    Prompts begin in their order, those under the intervention of the first before all others, and so on. Of what the
+    prompts have in common the first ``prefix_length`` tokens are shared, all of it when that is None.
     """
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {max_new_tokens}; give at least 1")
@@ -93,10 +95,12 @@ def complete(
     check_lengths(lm, prompts, max_new_tokens)
     group_of, distinct = _distinct(interventions or [()] * len(prompts))
     shared = common_prefix_length(prompts)
+    if prefix_length is not None:
+        shared = min(shared, prefix_length)
     rows = [
         _Row(index, group, list(ids[shared:])) for index, (group, ids) in enumerate(zip(group_of, prompts, strict=True))
     ]
-    rows.sort(key=lambda row: (row.group, -len(row.suffix)))  # long ones together: a row need not wait for long ones
+    rows.sort(key=lambda row: row.group)
     prefixes = Prefixes(lm, prompts[0][:shared], [terms_of(lm, edits) for edits in distinct])
     longest = max(len(row.suffix) for row in rows)
     if batch_size is None:
@@ -219,14 +223,21 @@ class _Decoding:
         self._open()
 
 
-def check_lengths(lm: LanguageModel, encoded: Sequence[Sequence[int]], max_new_tokens: int) -> None:
+def check_lengths(
+    lm: LanguageModel, encoded: Sequence[Sequence[int]], max_new_tokens: int, names: Sequence[str] | None = None
+) -> None:
     """Raise an `InputError` for a prompt that is empty, or too long for the model's context with its new tokens."""
     for index, ids in enumerate(encoded):
+        name = f"prompt {index}" if names is None else names[index]
         if not ids:
-            raise InputError(f"prompt {index} is empty, and the tokenizer adds no token of its own")
-        limit = lm.context_length
-        if limit is not None and len(ids) + max_new_tokens > limit:
+            raise InputError(f"{name} is empty, and the tokenizer adds no token of its own")
+        if not fits(lm, ids, max_new_tokens):
             raise InputError(
-                f"prompt {index} has {len(ids)} tokens; with {max_new_tokens} new ones it exceeds the context of "
-                f"{limit} tokens; use fewer shots or a smaller generate.max_new_tokens"
+                f"{name} has {len(ids)} tokens; with {max_new_tokens} new ones it exceeds the context of "
+                f"{lm.context_length} tokens; use fewer shots or a smaller generate.max_new_tokens"
             )
+
+
+def fits(lm: LanguageModel, ids: Sequence[int], max_new_tokens: int) -> bool:
+    """Whether a prompt and its new tokens stay within the model's context."""
+    return lm.context_length is None or len(ids) + max_new_tokens <= lm.context_length

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import polars as pl
 from cotlens.data import is_correct, make_template
 from cotlens.data.answers import decimal_text
 from cotlens.data.prompts import Prompt, Template
+from cotlens.errors import InputError
 from cotlens.files import content_hash
-from cotlens.generate.answering import Answer, answer, ask
+from cotlens.generate.answering import Answer, Task, answer, ask, new_tokens
+from cotlens.generate.engine import check_lengths, fits
 from cotlens.generate.token_table import completion_tokens, prompt_tokens, token_frame
 from cotlens.model.language_model import LanguageModel
 from cotlens.model.shared_prefix import common_prefix_length
@@ -22,31 +26,64 @@ from cotlens.types import Problem, Progress
 
 __all__ = ["generate_stage", "part_name"]
 
+logger = logging.getLogger(__name__)
+
 
 def generate_stage(run: RunWriter, lm: LanguageModel, problems: Sequence[Problem], progress: Progress) -> None:
     """Write ``completions/VARIANT-NNNN.parquet``, one part for every ``generate.part_size`` questions, its tokens under
     the same name in ``tokens/``, and the text of each variant's prompt in ``prompts/``."""
-    config = run.config
-    size = config.generate.part_size
-    progress.begin("generate", len(problems) * len(config.prompt.variants))
-    for variant in config.prompt.variants:
-        template = make_template(variant, config.prompt)
-        prompts = ask(lm, template, [problem.question for problem in problems], config.prompt)
-        encoded = [lm.encode(prompt.text, prompt.special_tokens) for prompt in prompts]
-        shared = common_prefix_length(encoded)
-        run.manifest.prompts[variant] = _describe(template, prompts, encoded, shared)
-        run.add_bytes("generate", f"prompts/{part_name(variant)}.txt", prompts[0].text.encode("utf-8", "surrogatepass"))
-        for start in range(0, len(problems), size):
-            chunk = problems[start : start + size]
-            name = f"{part_name(variant)}-{start // size:04d}.parquet"
-            if run.has_part("generate", f"completions/{name}"):
-                progress.advance(len(chunk))
-                continue
-            here = prompts[start : start + size]
-            answers = answer(lm, here, template.elicit, config.generate, progress.advance)
-            # The completions come last: where they are, the part is whole.
-            run.add_frame("generate", f"tokens/{name}", _tokens(lm, variant, chunk, here, answers, shared, not start))
-            run.add_frame("generate", f"completions/{name}", _completions(variant, chunk, answers))
+    asked = [_Asked.of(run, lm, variant, problems) for variant in run.config.prompt.variants]
+    if run.config.generate.too_long == "skip":
+        asked = _without_long_ones(lm, asked)
+    for variant in asked:
+        check_lengths(lm, variant.encoded, variant.new_tokens, variant.names())
+    progress.begin("generate", sum(len(variant.problems) for variant in asked))
+    for variant in asked:
+        run.manifest.prompts[variant.name] = variant.description()
+        name = f"prompts/{part_name(variant.name)}.txt"
+        run.add_bytes("generate", name, variant.prompts[0].text.encode("utf-8", "surrogatepass"))
+        _complete(run, lm, variant, progress)
+
+
+def _without_long_ones(lm: LanguageModel, asked: Sequence[_Asked]) -> list[_Asked]:
+    """Every variant without the questions that do not fit under some variant: the same questions for all."""
+    problems = asked[0].problems
+    kept = [
+        place
+        for place in range(len(problems))
+        if all(fits(lm, variant.encoded[place], variant.new_tokens) for variant in asked)
+    ]
+    if not kept:
+        raise InputError(
+            f"no question fits in the model's context of {lm.context_length} tokens under every variant; use fewer "
+            "shots or a smaller generate.max_new_tokens"
+        )
+    if left_out := sorted({problem.id for problem in problems} - {problems[place].id for place in kept}):
+        names = ", ".join(left_out[:10]) + (", ..." if len(left_out) > 10 else "")
+        logger.warning(
+            "generate: %d of %d questions are left out, their prompts are too long for the model's context of %d "
+            "tokens: %s", len(left_out), len(problems), lm.context_length, names,
+        )  # fmt: skip
+    return [variant.only(kept) for variant in asked]
+
+
+def _complete(run: RunWriter, lm: LanguageModel, asked: _Asked, progress: Progress) -> None:
+    """Write the parts of one variant that are not there yet."""
+    size = run.config.generate.part_size
+    parts = {
+        f"{part_name(asked.name)}-{start // size:04d}.parquet": slice(start, start + size)
+        for start in range(0, len(asked.problems), size)
+    }
+    missing = {name: part for name, part in parts.items() if not run.has_part("generate", f"completions/{name}")}
+    progress.advance(len(asked.problems) - sum(len(asked.problems[part]) for part in missing.values()))
+    tasks = [Task(asked.prompts[part]) for part in missing.values()]
+    answered = answer(lm, tasks, asked.template.elicit, run.config.generate, progress.advance, asked.shared)
+    for (name, part), answers in zip(missing.items(), answered, strict=True):
+        problems, prompts = asked.problems[part], asked.prompts[part]
+        # The completions come last: where they are, the part is whole.
+        tokens = _tokens(lm, asked.name, problems, prompts, answers, asked.shared, not part.start)
+        run.add_frame("generate", f"tokens/{name}", tokens)
+        run.add_frame("generate", f"completions/{name}", _completions(asked.name, problems, answers))
 
 
 def part_name(variant: str) -> str:
@@ -57,19 +94,56 @@ def part_name(variant: str) -> str:
     return f"file-{stem}-{content_hash(variant)[:8]}"
 
 
-def _describe(
-    template: Template, prompts: Sequence[Prompt], encoded: Sequence[Sequence[int]], shared: int
-) -> dict[str, Any]:
-    """What the manifest says of a variant's prompts. Lines and equations are those of all demonstrations together."""
-    return {
-        "sha256": content_hash([prompt.text for prompt in prompts]),
-        "mean_tokens": round(sum(map(len, encoded)) / len(encoded), 1),
-        "shared_tokens": shared,
-        "demonstrations": template.demonstrations,
-        "lines": template.lines,
-        "equations": template.equations,
-        "two_stage": bool(template.elicit),
-    }
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One variant's prompts."""
+
+    name: str
+    template: Template
+    problems: Sequence[Problem]
+    prompts: Sequence[Prompt]
+    encoded: Sequence[Sequence[int]]
+    new_tokens: int
+    """Most tokens that are added to a prompt."""
+
+    @classmethod
+    def of(cls, run: RunWriter, lm: LanguageModel, variant: str, problems: Sequence[Problem]) -> _Asked:
+        """Compose and encode them."""
+        config = run.config
+        template = make_template(variant, config.prompt)
+        prompts = ask(lm, template, [problem.question for problem in problems], config.prompt)
+        encoded = [lm.encode(prompt.text, prompt.special_tokens) for prompt in prompts]
+        return cls(variant, template, problems, prompts, encoded, new_tokens(lm, template.elicit, config.generate))
+
+    @property
+    def shared(self) -> int:
+        """Number of tokens that all prompts begin with."""
+        return common_prefix_length(self.encoded)
+
+    def names(self) -> list[str]:
+        """What a message calls each prompt."""
+        return [f"variant {self.name!r}, question {problem.id!r}: the prompt" for problem in self.problems]
+
+    def only(self, places: Sequence[int]) -> _Asked:
+        """These questions alone."""
+        return replace(
+            self,
+            problems=[self.problems[place] for place in places],
+            prompts=[self.prompts[place] for place in places],
+            encoded=[self.encoded[place] for place in places],
+        )
+
+    def description(self) -> dict[str, Any]:
+        """What the manifest says of them. Lines and equations are those of all demonstrations together."""
+        return {
+            "sha256": content_hash([prompt.text for prompt in self.prompts]),
+            "mean_tokens": round(sum(map(len, self.encoded)) / len(self.encoded), 1),
+            "shared_tokens": self.shared,
+            "demonstrations": self.template.demonstrations,
+            "lines": self.template.lines,
+            "equations": self.template.equations,
+            "two_stage": bool(self.template.elicit),
+        }
 
 
 def _completions(variant: str, problems: Sequence[Problem], answers: Sequence[Answer]) -> pl.DataFrame:

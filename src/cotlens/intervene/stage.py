@@ -10,9 +10,10 @@ import polars as pl
 from cotlens.analyze.controls import draw_matched, signed_pool
 from cotlens.data import is_correct, make_template
 from cotlens.data.answers import decimal_text
-from cotlens.generate.answering import answer, ask
-from cotlens.intervene.edits import Edit, Noise, Zero, intervene
+from cotlens.generate.answering import Answer, Task, answer, ask
+from cotlens.intervene.edits import Edit, Noise, Zero
 from cotlens.model.language_model import LanguageModel
+from cotlens.model.shared_prefix import common_prefix_length
 from cotlens.store import RunWriter
 from cotlens.types import Problem, Progress
 
@@ -26,23 +27,31 @@ class _Condition:
     neurons: list[tuple[int, int]]
     seed: int
 
+    @property
+    def part(self) -> str:
+        """The file with its answers."""
+        return f"interventions/{self.set}-{self.draw:02d}.parquet"
+
 
 def intervene_stage(run: RunWriter, lm: LanguageModel, problems: Sequence[Problem], progress: Progress) -> None:
     """Write one part under ``interventions/`` for each draw, and ``intervention_sets.parquet``, what was edited."""
     config = run.config.intervene
     untouched = run.completions().filter(variant=config.variant)
+    asked = set(untouched["question_id"])
+    problems = [problem for problem in problems if problem.id in asked]
     run.add_frame("intervene", "interventions/none-00.parquet", _untouched(untouched))
     conditions = list(_conditions(run))
     run.add_frame("intervene", "intervention_sets.parquet", _members(conditions))
     progress.begin("intervene", len(conditions) * len(problems))
-    for condition in conditions:
-        name = f"interventions/{condition.set}-{condition.draw:02d}.parquet"
-        if run.has_part("intervene", name):
-            progress.advance(len(problems))
-            continue
-        with intervene(lm, [_edit(run, condition)]):
-            frame = _answer(run, lm, problems, condition, progress)
-        run.add_frame("intervene", name, frame)
+    missing = [condition for condition in conditions if not run.has_part("intervene", condition.part)]
+    progress.advance((len(conditions) - len(missing)) * len(problems))
+    template = make_template(config.variant, run.config.prompt)
+    prompts = ask(lm, template, [problem.question for problem in problems], run.config.prompt)
+    shared = common_prefix_length([lm.encode(prompt.text, prompt.special_tokens) for prompt in prompts])
+    tasks = [Task(prompts, (_edit(run, condition),)) for condition in missing]
+    answered = answer(lm, tasks, template.elicit, run.config.generate, progress.advance, shared)
+    for condition, answers in zip(missing, answered, strict=True):
+        run.add_frame("intervene", condition.part, _answers(run, condition, problems, answers))
 
 
 def _conditions(run: RunWriter) -> Iterator[_Condition]:
@@ -67,17 +76,13 @@ def _edit(run: RunWriter, condition: _Condition) -> Edit:
     return Noise(condition.neurons, sigma=config.dose, seed=condition.seed)
 
 
-def _answer(
-    run: RunWriter, lm: LanguageModel, problems: Sequence[Problem], condition: _Condition, progress: Progress
+def _answers(
+    run: RunWriter, condition: _Condition, problems: Sequence[Problem], answers: Sequence[Answer]
 ) -> pl.DataFrame:
-    config = run.config
-    template = make_template(config.intervene.variant, config.prompt)
-    prompts = ask(lm, template, [problem.question for problem in problems], config.prompt)
-    answers = answer(lm, prompts, template.elicit, config.generate, progress.advance)
     return _frame(
         condition.set,
-        config.intervene.kind,
-        config.intervene.dose,
+        run.config.intervene.kind,
+        run.config.intervene.dose,
         condition.draw,
         pl.DataFrame(
             {
