@@ -4,6 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .venv-bench
+PEERS_STAMP := $(PEERS)/.installed
+# make bench BENCH="B1 B2 --short"
+BENCH ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint bench docs clean
@@ -14,7 +18,7 @@ help:
 	@echo "make lint   ruff, mypy, import contracts"
 	@echo "make bench  measure speed and memory against peers"
 	@echo "make docs   build the documentation into site/"
-	@echo "make clean  remove the virtual environment, caches and built files; runs/ stays"
+	@echo "make clean  remove the virtual environments, caches and built files; runs/ stays"
 
 setup: $(STAMP)
 
@@ -42,12 +46,20 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup
-	$(BIN)/python -m benchmarks
+# Other tools live in an environment of their own: their requirements are many, and ours must not bend to them.
+$(PEERS_STAMP): benchmarks/peers/requirements.txt constraints.txt
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-r benchmarks/peers/requirements.txt
+	@touch $@
+
+bench: setup $(PEERS_STAMP)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 docs: setup
 	$(BIN)/mkdocs build --strict --quiet
 
 clean:
-	rm -rf $(VENV) site dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) site dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

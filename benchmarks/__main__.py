@@ -1,119 +1,126 @@
-"""``python -m benchmarks``: prints one line per measurement. All figures are ratios from this one run."""
+"""``python -m benchmarks [B1 B2 ...] [--short] [--json FILE]``: prints a Markdown table of one run on this machine."""
 
 from __future__ import annotations
 
-import platform
-import statistics
-import subprocess
+import argparse
+import json
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import torch
+from benchmarks.machine import describe
+from benchmarks.measures import (
+    b1_generation,
+    b2_discovery,
+    b3_projection,
+    b4_published,
+    b5_memory,
+    b6_startup,
+    b8_gpu,
+)
+from benchmarks.plan import PEERS_PYTHON, Plan, shorten
+from benchmarks.rows import HEADER, Row, line
+from benchmarks.worker import PeerFailedError, say
+from cotlens.model.embedded import embedded_folder
 
-from cotlens import build_prompt, generate, load_model, load_problems, project
-from cotlens.capture import capture_top_neurons
-from cotlens.model.language_model import LanguageModel
-from cotlens.model.shared_prefix import SuffixBatch, common_prefix_length, compute_prefix
+MODEL = "smollm2-135m"
 
-QUESTIONS = 24
-NEW_TOKENS = 60
+#: Their goals are for the whole work; on little of it what is done once weighs too much.
+OF_FULL_LENGTH = ("B1", "B2", "B4")
 
-
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    started = time.perf_counter()
-    result = work()
-    return time.perf_counter() - started, result
+BENCHES: dict[str, Callable[[Plan], Iterator[Row]]] = {
+    module.NAME: module.run
+    for module in (b1_generation, b2_discovery, b3_projection, b4_published, b5_memory, b6_startup, b8_gpu)
+}
 
 
-def median(work: Callable[[], Any], times: int = 3) -> float:
-    work()  # the first call pays for caches and allocations
-    return statistics.median(timed(work)[0] for _ in range(times))
+def main(words: list[str] | None = None) -> int:
+    asked = _parse(words)
+    with tempfile.TemporaryDirectory(prefix="cotlens-bench-") as scratch:
+        plan = make_plan(asked, Path(scratch))
+        machine = describe()
+        plan.measure_machine()
+        machine |= {
+            "fp32_gflops": round(plan.bare.gflops),
+            "bf16_gflops": round(plan.bare_bf16_gflops),
+            "copy_gb_s": round(plan.bare.copy_gb_s, 1),
+        }
+        print(introduction(plan, machine), flush=True)
+        if asked.profile:
+            from benchmarks import operations
+
+            print(operations.table(plan))
+        elif asked.scaling:
+            from benchmarks import scaling
+
+            print(scaling.run(plan, asked.chart))
+        else:
+            rows = measure(plan, asked.benches or list(BENCHES))
+            if asked.json:
+                asked.json.write_text(
+                    json.dumps({"machine": machine, "rows": [one.as_record() for one in rows]}, indent=1)
+                )
+            return 1 if any(row.note.startswith("FAILED") for row in rows) else 0
+    return 0
 
 
-def row(name: str, ours_s: float, peer: str, peer_s: float, note: str = "") -> None:
-    print(
-        f"{name:<44} {ours_s:8.2f} s   {peer:<36} {peer_s:8.2f} s   ratio {peer_s / ours_s:6.2f}   {note}", flush=True
+def measure(plan: Plan, names: list[str]) -> list[Row]:
+    """Run the benchmarks ``names``; every row is printed as soon as it is there."""
+    print(HEADER, flush=True)
+    rows: list[Row] = []
+    for name in names:
+        started = time.perf_counter()
+        say(f"{name} ...")
+        try:
+            if rows:  # again, since what else runs on the machine changes
+                plan.measure_machine()
+            for row in BENCHES[name](plan):
+                rows.append(replace(row, goal=None) if plan.short and name in OF_FULL_LENGTH else row)
+                print(line(rows[-1]), flush=True)
+        except PeerFailedError as error:
+            rows.append(Row(name, "", None, "", None, note=f"FAILED: {error}"))
+            print(line(rows[-1]), flush=True)
+        say(f"{name}: {time.perf_counter() - started:.0f} s")
+    return rows
+
+
+def make_plan(asked: argparse.Namespace, scratch: Path) -> Plan:
+    folder = Path(asked.model) if Path(asked.model).is_dir() else embedded_folder(asked.model)
+    plan = Plan(asked.model, folder, scratch, peers_python=str(PEERS_PYTHON) if PEERS_PYTHON.exists() else None)
+    plan.wait_s = asked.wait
+    return shorten(plan) if asked.short else plan
+
+
+def introduction(plan: Plan, machine: dict[str, Any]) -> str:
+    where = f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gib']} GiB"
+    versions = ", ".join(f"{name} {machine[name]}" for name in ("python", "torch", "transformers"))
+    peers = "with peers" if plan.peers_python else "without the peers that need .venv-bench (make bench makes it)"
+    return (
+        f"{where}; {versions}; load average {machine['load_average']} at the start; {peers}.\n"
+        f"Bare figures: {machine['fp32_gflops']} GFLOP/s fp32, {machine['bf16_gflops']} bf16, copies "
+        f"{machine['copy_gb_s']} GB/s (read and written). Model {Path(plan.model).name}, problems {plan.problems}, "
+        "eight demonstrations.\n"
     )
 
 
-def generation(lm: LanguageModel, prompts: list[str]) -> list[list[int]]:
-    """B1: against transformers' own generate on the same padded batch; texts compared."""
-    ours, done = timed(lambda: generate(lm, prompts, max_new_tokens=NEW_TOKENS, stop=()))
-    tokenizer = lm.tokenizer
-    tokenizer.padding_side = "left"
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    batch = tokenizer(prompts, return_tensors="pt", padding=True)
-    peer, out = timed(lambda: lm.model.generate(**batch, max_new_tokens=NEW_TOKENS, do_sample=False))
-    theirs = [lm.decode(ids.tolist()) for ids in out[:, batch["input_ids"].shape[1] :]]
-    same = sum(text.startswith(completion.text) for text, completion in zip(theirs, done, strict=True))
-    row(
-        "B1 generate, shared prefix",
-        ours,
-        f"transformers generate, batch {len(prompts)}",
-        peer,
-        f"same text {same}/{len(prompts)}",
+def _parse(words: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("benches", nargs="*", choices=[[], *BENCHES], metavar="BENCH", help=", ".join(BENCHES))
+    parser.add_argument("--short", action="store_true", help="little of everything, in under three minutes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
+    parser.add_argument(
+        "--wait", type=float, default=0, metavar="S", help="wait up to S seconds for a quiet machine, each time"
     )
-    return [[*completion.prompt_ids, *completion.token_ids] for completion in done]
-
-
-def discovery(lm: LanguageModel, texts: list[list[int]], prompts: list[str]) -> None:
-    """B2: capture against the same forward without hooks."""
-    lengths = [len(lm.encode(prompt)) for prompt in prompts]
-    shared = common_prefix_length([text[:n] for text, n in zip(texts, lengths, strict=True)])
-    prefix = compute_prefix(lm, texts[0][:shared])
-    suffixes = [text[shared:-1] for text in texts]
-    width = max(map(len, suffixes))
-    positions = torch.cat(
-        [
-            torch.arange((i + 1) * width - (len(t) - n), (i + 1) * width)
-            for i, (t, n) in enumerate(zip(texts, lengths, strict=True))
-        ]
-    )
-    plain = median(lambda: SuffixBatch(lm, prefix, suffixes).encode_suffixes())
-    with capture_top_neurons(lm, 20) as recorder:
-
-        def capture() -> None:
-            recorder.positions = positions
-            SuffixBatch(lm, prefix, suffixes).encode_suffixes()
-            recorder.take()
-
-        hooked = median(capture)
-    row(
-        "B2 discovery forward, top-20 of 30 layers",
-        hooked,
-        "same forward without hooks",
-        plain,
-        f"{len(positions)} steps",
-    )
-
-
-def projection(lm: LanguageModel) -> None:
-    """B3: one layer's neurons against the bare matrix product."""
-    neurons = [(20, index) for index in range(lm.ffn[20].width)]
-    values = lm.ffn[20].value_vectors.contiguous()
-    ours = median(lambda: project(lm, neurons))
-    bare = median(lambda: values @ lm.unembedding.T)
-    row("B3 projection of 1536 neurons, both ends", ours, "bare matrix product", bare)
-
-
-def startup() -> None:
-    """B6: the help page."""
-    command = [sys.executable, "-m", "cotlens.cli", "--help"]
-    took = median(lambda: subprocess.run(command, check=True, capture_output=True), times=5)
-    row("B6 cotlens --help", took, "goal", 0.3)
-
-
-def main() -> None:
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    lm = load_model("smollm2-135m", device="cpu")
-    prompts = [build_prompt("cot", problem.question) for problem in load_problems("mini", QUESTIONS)]
-    texts = generation(lm, prompts)
-    discovery(lm, texts, prompts)
-    projection(lm)
-    startup()
+    parser.add_argument("--scaling", action="store_true", help="over questions, batch size and length, as a chart")
+    parser.add_argument("--chart", type=Path, default=Path(__file__).parent / "scaling.svg", help="where that goes")
+    parser.add_argument("--profile", action="store_true", help="where the time of B1 goes, by kind of operation")
+    parser.add_argument("--model", default=MODEL, help=f"another model, as a checkpoint folder; {MODEL} unless given")
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

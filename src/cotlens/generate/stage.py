@@ -58,13 +58,14 @@ def _without_long_ones(lm: LanguageModel, asked: Sequence[_Asked]) -> list[_Aske
             f"no question fits in the model's context of {lm.context_length} tokens under every variant; use fewer "
             "shots or a smaller generate.max_new_tokens"
         )
-    if left_out := sorted({problem.id for problem in problems} - {problems[place].id for place in kept}):
+    short = [variant.only(kept) for variant in asked]
+    if left_out := short[0].left_out:
         names = ", ".join(left_out[:10]) + (", ..." if len(left_out) > 10 else "")
         logger.warning(
             "generate: %d of %d questions are left out, their prompts are too long for the model's context of %d "
             "tokens: %s", len(left_out), len(problems), lm.context_length, names,
         )  # fmt: skip
-    return [variant.only(kept) for variant in asked]
+    return short
 
 
 def _complete(run: RunWriter, lm: LanguageModel, asked: _Asked, progress: Progress) -> None:
@@ -105,6 +106,8 @@ class _Asked:
     encoded: Sequence[Sequence[int]]
     new_tokens: int
     """Most tokens that are added to a prompt."""
+    left_out: Sequence[str] = ()
+    """Questions that were too long under this or another variant."""
 
     @classmethod
     def of(cls, run: RunWriter, lm: LanguageModel, variant: str, problems: Sequence[Problem]) -> _Asked:
@@ -126,11 +129,13 @@ class _Asked:
 
     def only(self, places: Sequence[int]) -> _Asked:
         """These questions alone."""
+        kept = {self.problems[place].id for place in places}
         return replace(
             self,
             problems=[self.problems[place] for place in places],
             prompts=[self.prompts[place] for place in places],
             encoded=[self.encoded[place] for place in places],
+            left_out=[problem.id for problem in self.problems if problem.id not in kept],
         )
 
     def description(self) -> dict[str, Any]:
@@ -143,6 +148,7 @@ class _Asked:
             "lines": self.template.lines,
             "equations": self.template.equations,
             "two_stage": bool(self.template.elicit),
+            "left_out": list(self.left_out),
         }
 
 

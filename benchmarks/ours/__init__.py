@@ -1,0 +1,1 @@
+"""What is measured of cotlens itself, each a function for `benchmarks.serve`."""
