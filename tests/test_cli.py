@@ -26,7 +26,7 @@ SETTINGS = {
 }
 
 
-VERBS = [*STAGES, "demo", "run", "show", "validate", "neuron", "trace", "prompts", "rescore"]
+VERBS = [*STAGES, "demo", "run", "show", "validate", "neuron", "trace", "prompts", "rescore", "figures"]
 
 
 def cotlens(*words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:

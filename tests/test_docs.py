@@ -56,7 +56,7 @@ def test_every_cotlens_command_works(command: str, tmp_path: Path, llama_folder:
     run = tmp_path / "run"
     if words[0] == "run":
         words = ["run", str(ROOT / words[1]), "--out", str(run), *small]
-    elif words[0] in ("show", "label", "rescore"):
+    elif words[0] in ("show", "label", "rescore", "figures"):
         example = ["run", str(ROOT / "examples/own-model.yaml"), "--out", str(run), *small]
         assert cotlens(example, tmp_path).returncode == 0
         entry = {"id": "plain", "name": "plain", "seeds": ["a", "b"], "question": "Plain?"}

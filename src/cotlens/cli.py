@@ -133,7 +133,8 @@ _stage_command("generate", "Let the model answer every question under every vari
 _stage_command("discover", "Record the top-K neurons of every layer at every generated token.")
 _stage_command("project", "Find the tokens that each discovered neuron promotes and suppresses.")
 _stage_command("label", "Let the judge say which neurons carry which concept.")
-_stage_command("analyze", "Compute accuracies and activation frequencies.")
+_stage_command("reread", "Read one variant's texts after every variant's prompt, if analyze.reread says so.")
+_stage_command("analyze", "Compute accuracies, activity, comparisons and failures.")
 _stage_command("intervene", "Corrupt the reasoning neurons, and matched random ones.")
 _stage_command("report", "Write report.html.")
 
@@ -207,6 +208,24 @@ def rescore(run_dir: RunDir, as_json: Json = False, debug: Debug = False) -> Non
         for stage in found.stale:
             run_pipeline(open_run(run_dir).config, run_dir, progress, only=stage)
     _print(found._asdict(), as_json, terminal.rescored_table)
+
+
+@app.command()
+def figures(
+    run_dir: RunDir,
+    formats: Annotated[list[str] | None, typer.Option("--format", help="pdf, svg or png. Repeatable.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; RUN_DIR/figures if absent.")] = None,
+    columns: Annotated[int, typer.Option(help="1 for figures of one column of a page, 2 for two.")] = 1,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a run's figures at the size of a paper's column, and its tables as CSV and Parquet."""
+    from cotlens import terminal
+    from cotlens.report.paper import write_figures
+    from cotlens.store import open_run
+
+    written = write_figures(open_run(run_dir), out or run_dir / "figures", formats or ["pdf"], columns)
+    _print({"files": [str(path) for path in written]}, as_json, terminal.files_written)
 
 
 @app.command()

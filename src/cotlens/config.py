@@ -184,8 +184,19 @@ class AnalyzeConfig(_Section):
     """Level of every interval."""
     bootstrap: PositiveInt = 2000
     """Resamples of questions behind each bootstrap interval."""
+    permutations: PositiveInt = 9999
+    """Random sign flips behind each p-value of a paired comparison; with few questions all flips are gone through."""
     control_draws: PositiveInt = 20
     """Random neuron sets that stand beside each concept."""
+    reference: str | None = None
+    """The variant that the others are compared with; when absent ``cot``, or the first in a run without it."""
+    reread: bool = False
+    """Read the reference's completions after every variant's prompt too, so that what the prompt does and what the text
+    does come apart. Takes as long as discovery."""
+
+    def reference_of(self, variants: Sequence[str]) -> str:
+        """The variant of reference among ``variants``."""
+        return self.reference or ("cot" if "cot" in variants else variants[0])
 
 
 class InterveneConfig(_Section):

@@ -7,6 +7,7 @@ sequence for each token, which gives the same numbers.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from cotlens.store import RunWriter
 from cotlens.stored_texts import StoredVariant, stored_variants
 from cotlens.types import Progress, TopNeurons
 
-__all__ = ["discover_stage", "top_neurons"]
+__all__ = ["Discovery", "StoredText", "discover_stage", "open_discovery", "top_neurons"]
 
 #: Tokens, padding included, per forward pass over completions. Fixed, so that results don't depend on free memory.
 _BATCH_TOKENS = 2048
@@ -75,7 +76,7 @@ def top_neurons(
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
+class StoredText:
     """A stored completion: the very token ids that were read and written."""
 
     question_id: str
@@ -88,19 +89,28 @@ def discover_stage(run: RunWriter, lm: LanguageModel, progress: Progress) -> Non
     What all prompts of a variant begin with is computed once for the variant; completions are read, and activations
     written, part by part, so that memory does not grow with the number of questions.
     """
-    config = run.config.discover
     variants = stored_variants(run)
     progress.begin("discover", sum(variant.rows for variant in variants))
+    with open_discovery(run, lm, variants, progress) as discovery:
+        for variant in variants:
+            discovery.discover(variant)
+
+
+@contextlib.contextmanager
+def open_discovery(
+    run: RunWriter, lm: LanguageModel, variants: Sequence[StoredVariant], progress: Progress
+) -> Iterator[Discovery]:
+    """Hooks on the model, ready to read texts no larger than those of ``variants``; they are gone afterwards."""
+    config = run.config.discover
     batch_tokens = _batch_tokens(lm, config.ranker)
     work = _workload(variants, batch_tokens)
     check_memory(lm, estimate_memory(lm, RANKERS[config.ranker].needs, config.top_k, work))
     with open_reader(lm, config.top_k, config.ranker) as reader:
-        for variant in variants:
-            _Discovery(run, lm, reader, progress, batch_tokens).discover(variant)
+        yield Discovery(run, lm, reader, progress, batch_tokens)
 
 
 @dataclass(frozen=True, slots=True)
-class _Discovery:
+class Discovery:
     """What the work on every variant has in common."""
 
     run: RunWriter
@@ -122,11 +132,11 @@ class _Discovery:
                 prefix = compute_prefix(self.lm, variant.prefix)
             wanted = completions.filter("correct") if self.run.config.discover.questions == "correct" else completions
             columns = wanted.select("question_id", "token_ids", "prompt_length")
-            texts = [_Text(question, Passage(ids, length)) for question, ids, length in columns.rows()]
-            self.run.add_frame("discover", name, self._part(variant.name, prefix, texts))
+            texts = [StoredText(question, Passage(ids, length)) for question, ids, length in columns.rows()]
+            self.run.add_frame("discover", name, self.part(variant.name, prefix, texts))
             self.progress.advance(completions.height - len(texts))
 
-    def _part(self, variant: str, prefix: Prefix, texts: list[_Text]) -> pl.DataFrame:
+    def part(self, variant: str, prefix: Prefix, texts: list[StoredText]) -> pl.DataFrame:
         """The activations of all texts, in their order."""
         frames: dict[str, pl.DataFrame] = {}
         written = [text for text in texts if text.passage.steps > 0]
@@ -139,7 +149,7 @@ class _Discovery:
         self.progress.advance(len(texts) - len(written))
         return pl.concat([pl.DataFrame(schema=_SCHEMA), *(frames[text.question_id] for text in written)])
 
-    def _read(self, variant: str, prefix: Prefix, batch: list[_Text]) -> TopNeurons:
+    def _read(self, variant: str, prefix: Prefix, batch: list[StoredText]) -> TopNeurons:
         """The steps of a batch; where memory does not suffice, of one half after the other."""
         try:
             return self.reader.read(prefix, [text.passage for text in batch])
@@ -155,7 +165,7 @@ class _Discovery:
         return concatenate([self._read(variant, prefix, half) for half in (batch[:middle], batch[middle:])])
 
 
-def _too_long(variant: str, text: _Text) -> str:
+def _too_long(variant: str, text: StoredText) -> str:
     return (
         f"discover: out of memory with question {text.question_id} alone, variant {variant!r}, "
         f"{len(text.passage.token_ids)} tokens; use --device cpu, model.dtype=bfloat16 or a shorter "
@@ -174,7 +184,7 @@ def _workload(variants: Sequence[StoredVariant], batch_tokens: int) -> Workload:
     )
 
 
-def _frame(variant: str, text: _Text, part: slice, found: TopNeurons) -> pl.DataFrame:
+def _frame(variant: str, text: StoredText, part: slice, found: TopNeurons) -> pl.DataFrame:
     steps, layers, k = found.neuron[part].shape
     rows = steps * layers
 
@@ -202,9 +212,9 @@ def _batch_tokens(lm: LanguageModel, ranker: str) -> int:
     return min(_BATCH_TOKENS, max(1, _KEPT_BYTES // kept_per_token(lm)))
 
 
-def _batches(texts: list[_Text], shared: int, batch_tokens: int) -> Iterator[list[_Text]]:
+def _batches(texts: list[StoredText], shared: int, batch_tokens: int) -> Iterator[list[StoredText]]:
     """Texts in order of length, packed so that a padded batch stays within ``batch_tokens``."""
-    batch: list[_Text] = []
+    batch: list[StoredText] = []
     for text in sorted(texts, key=lambda text: len(text.passage.token_ids)):
         if batch and (len(batch) + 1) * (len(text.passage.token_ids) - shared) > batch_tokens:
             yield batch

@@ -105,6 +105,13 @@ def _label(study: Study) -> None:
     label_stage(study.run, study.progress)
 
 
+def _reread(study: Study) -> None:
+    if study.run.config.analyze.reread:
+        from cotlens.teacher_forced import reread_stage
+
+        reread_stage(study.run, study.lm, study.progress)
+
+
 def _analyze(study: Study) -> None:
     from cotlens.analyze import analyze_stage
 
@@ -123,6 +130,10 @@ def _report(study: Study) -> None:
     report_stage(study.run, study.progress)
 
 
+def _reread_settings(config: RunConfig) -> Any:
+    return config.analyze.reference_of(config.prompt.variants) if config.analyze.reread else None
+
+
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
@@ -130,7 +141,8 @@ STAGES: dict[str, Stage] = {
         Stage("discover", _discover, lambda c: c.discover.model_dump(), after=("generate",)),
         Stage("project", _project, lambda c: c.project.model_dump(), after=("discover",)),
         Stage("label", _label, lambda c: [c.label.model_dump(), _concepts_key(c)], after=("project",)),
-        Stage("analyze", _analyze, lambda c: [c.analyze.model_dump(), c.seed], after=("discover", "label")),
+        Stage("reread", _reread, _reread_settings, after=("discover",)),
+        Stage("analyze", _analyze, lambda c: [c.analyze.model_dump(), c.seed], after=("reread", "label")),
         Stage("intervene", _intervene, lambda c: [c.intervene.model_dump(), c.seed], after=("label",)),
         Stage("report", _report, lambda c: c.model_dump(mode="json"), after=("analyze", "intervene")),
     )
@@ -189,6 +201,12 @@ def validate(config: RunConfig, with_inputs: bool = True) -> list[Problem]:
     if config.intervene.variant not in config.prompt.variants:
         raise ConfigError(
             f"intervene.variant is {config.intervene.variant!r}; it must be one of prompt.variants: "
+            f"{', '.join(config.prompt.variants)}"
+        )
+    reference = config.analyze.reference
+    if reference is not None and reference not in config.prompt.variants:
+        raise ConfigError(
+            f"analyze.reference is {reference!r}; it must be one of prompt.variants: "
             f"{', '.join(config.prompt.variants)}"
         )
     load_concepts(config.label.concepts)

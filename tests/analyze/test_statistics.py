@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from cotlens.analyze.statistics import cluster_bootstrap, permutation_p_value, wilson
+from cotlens.analyze.statistics import permutation_p_value, wilson
 
 
 @pytest.mark.parametrize(
@@ -25,28 +25,6 @@ def test_wilson_equals_scipys(confidence: float) -> None:
 
 def test_wilson_without_trials_is_not_a_number() -> None:
     assert all(math.isnan(value) for value in wilson(0, 0))
-
-
-def test_the_bootstrap_covers_the_true_ratio_at_its_level() -> None:
-    rng = np.random.default_rng(1)
-    covered = 0
-    for trial in range(1000):
-        denominator = rng.integers(20, 60, size=40).astype(float)
-        numerator = rng.binomial(denominator.astype(int), np.clip(rng.normal(0.3, 0.1, size=40), 0, 1)).astype(float)
-        low, high = cluster_bootstrap(numerator, denominator, resamples=400, confidence=0.9, seed=trial)
-        covered += low <= 0.3 <= high
-    assert 0.86 <= covered / 1000 <= 0.92
-
-
-def test_the_bootstrap_is_the_same_for_the_same_seed() -> None:
-    numerator, denominator = np.arange(10.0), np.full(10, 20.0)
-    first = cluster_bootstrap(numerator, denominator, 100, 0.95, seed=1)
-    assert first == cluster_bootstrap(numerator, denominator, 100, 0.95, seed=1)
-    assert first != cluster_bootstrap(numerator, denominator, 100, 0.95, seed=2)
-
-
-def test_clusters_without_spread_give_a_point() -> None:
-    assert cluster_bootstrap(np.full(5, 3.0), np.full(5, 12.0), 50, 0.95, 0) == pytest.approx((0.25, 0.25))
 
 
 def test_the_p_value_counts_draws_that_are_as_low() -> None:

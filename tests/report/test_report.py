@@ -15,6 +15,10 @@ from cotlens.report.page import render
 from cotlens.types import Silent
 
 SECTIONS = ["run", "prompts", "accuracy", "frequency", "where", "neurons", "walk", "intervention", "methods"]
+FIGURES = [
+    "accuracy", "failures", "heat", "comparison", "differences", "correctness", "layers", "roles", "steps",
+    "intervention", "edit_failures",
+]  # fmt: skip
 HOSTILE = (
     "</script><img src=x onerror=alert(1)>",
     '" onmouseover="alert(1)',
@@ -89,9 +93,10 @@ def test_the_file_is_recorded_with_its_size(report: Any) -> None:
 
 def test_every_section_and_figure_is_there_in_order(report: Any) -> None:
     assert re.findall(r'<section id="(\w+)">', report.html) == SECTIONS
-    assert re.findall(r"<b>Figure (\d)\.</b>", report.html) == ["1", "2", "3", "4", "5", "6"]
-    assert report.html.count("<svg") == 12  # each figure for wide and for narrow screens
-    assert report.html.count("Numbers behind figure") == 6
+    assert re.findall(r"<b>Figure (\d+)\.</b>", report.html) == [str(number) for number in range(1, 12)]
+    assert re.findall(r'<figure id="figure-(\w+)">', report.html) == FIGURES
+    assert report.html.count("<svg") == 22  # each figure for wide and for narrow screens
+    assert report.html.count("Numbers behind figure") == 11
 
 
 def test_nothing_is_loaded_and_nothing_can_run(report: Any, page: _Page) -> None:
@@ -198,6 +203,37 @@ def test_each_token_shows_the_neurons_active_where_it_was_predicted(report: Any,
         table for table in page.tables if table[0] == ["Neuron", "Concept", "Coefficient", "Rank in layer", "Promotes"]
     )
     assert rows[1][:4] == ["L1N0+", "add", "+1.500", "1"]
+
+
+def test_failures_are_those_of_the_run(page: _Page) -> None:
+    by_variant, by_edit = (table[1:] for table in page.tables if table[0][:2] == ["Condition", "Class"])
+    assert [row[:4] for row in by_variant] == [
+        ["cot", "correct", "4", "50.0%"], ["cot", "bad format", "4", "50.0%"],
+        ["text_only", "correct", "4", "50.0%"], ["text_only", "bad format", "4", "50.0%"],
+    ]  # fmt: skip
+    assert [row[5] for row in by_variant] == ["–", "–", "+0.0", "+0.0"]
+    # Of the two right answers one is lost in either draw of the reasoning set, none in the random sets.
+    assert [row[:4] for row in by_edit if row[1] == "correct"] == [
+        ["untouched", "correct", "4", "50.0%"],
+        ["reasoning neurons", "correct", "8", "25.0%"],
+        ["random neurons", "correct", "12", "50.0%"],
+    ]
+    assert "Under cot the most frequent way to fail is bad format (50.0% of the completions)." in page.text
+
+
+def test_differences_and_roles_are_those_of_the_run(report: Any, page: _Page) -> None:
+    found = report.run.analysis("comparisons").filter(role="all", concept="add").row(0, named=True)
+    row = next(row for row in page.table("Concept", "Variant", "Contrast") if row[0] == "add")
+    assert row[:4] == ["add", "text_only", "free", "4"]
+    assert row[4] == f"{100 * found['difference']:+.2f}"
+    assert row[6:8] == [f"{found['p_value']:.4f}", f"{found['q_value']:.4f}"]
+    assert "0 of 4 differences between a concept’s frequencies stay below 5% after correction." in page.text
+    roles = report.run.analysis("roles").filter(variant="cot", token="predicted", concept="add", set="concept")
+    shown = [row for row in page.table("Concept", "Role") if row[0] == "add"]
+    assert {row[1]: row[3] for row in shown} == {
+        f"{role.replace('_', ' ')} ({steps})": f"{100 * frequency:.2f}%"
+        for role, steps, frequency in roles.select("role", "steps", "frequency").iter_rows()
+    }
 
 
 def test_intervention_numbers_and_the_changed_answer(page: _Page) -> None:

@@ -1,4 +1,4 @@
-"""What a run shows: accuracy, activation frequencies, and the interventions against their controls."""
+"""What a run shows: accuracy, activity, comparisons, failures, and the interventions against their controls."""
 
 from cotlens.analyze.accuracy import accuracy_by_variant
 from cotlens.analyze.effects import Effect, intervention_effects

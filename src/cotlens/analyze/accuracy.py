@@ -1,12 +1,23 @@
-"""How many questions a model answers under each variant."""
+"""How many questions a model answers under each variant, and how variants differ on the same questions."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 
+from cotlens.analyze.bootstrap import draw_weights, interval
+from cotlens.analyze.permutation import false_discovery, sign_flip_p_values
 from cotlens.analyze.statistics import wilson
+from cotlens.config import AnalyzeConfig
 
-__all__ = ["accuracy_by_variant"]
+__all__ = ["accuracy_by_variant", "accuracy_differences"]
+
+_DIFFERENCES: dict[str, Any] = {
+    "variant": pl.String, "reference": pl.String, "questions": pl.Int64, "accuracy": pl.Float64,
+    "reference_accuracy": pl.Float64, "only_variant": pl.Int64, "only_reference": pl.Int64, "difference": pl.Float64,
+    "low": pl.Float64, "high": pl.Float64, "p_value": pl.Float64,
+}  # fmt: skip
 
 
 def accuracy_by_variant(completions: pl.DataFrame, variants: tuple[str, ...], confidence: float) -> pl.DataFrame:
@@ -31,3 +42,35 @@ def accuracy_by_variant(completions: pl.DataFrame, variants: tuple[str, ...], co
         low=pl.Series([low for low, _ in intervals], dtype=pl.Float64),
         high=pl.Series([high for _, high in intervals], dtype=pl.Float64),
     ).sort(pl.col("variant").replace_strict(order, return_dtype=pl.Int64))
+
+
+def accuracy_differences(
+    completions: pl.DataFrame, variants: tuple[str, ...], reference: str, config: AnalyzeConfig, seed: int
+) -> pl.DataFrame:
+    """One row per variant but the reference: the difference in accuracy on the same questions.
+
+    ``only_variant`` and ``only_reference`` count the questions that one answers right and the other does not. Interval
+    and tests as in `cotlens.analyze.comparisons`; the sign-flip test is McNemar's exact one where questions are few.
+    """
+    table = completions.select("question_id", "variant", pl.col("correct").cast(pl.Float64)).pivot(
+        "variant", index="question_id", values="correct", maintain_order=True
+    )
+    rows = []
+    for variant in variants:
+        if variant == reference or variant not in table.columns or reference not in table.columns:
+            continue
+        both = table.select(variant, reference).drop_nulls().to_numpy()
+        difference = both[:, 0] - both[:, 1]
+        weights = draw_weights(len(both), config.bootstrap, seed)
+        low, high = interval(weights @ difference / max(1, len(both)), len(both), config.confidence)
+        rows.append(
+            {
+                "variant": variant, "reference": reference, "questions": len(both),
+                "accuracy": both[:, 0].mean(), "reference_accuracy": both[:, 1].mean(),
+                "only_variant": int((difference > 0).sum()), "only_reference": int((difference < 0).sum()),
+                "difference": difference.mean(), "low": float(low), "high": float(high),
+                "p_value": float(sign_flip_p_values(difference[:, None], config.permutations, seed)[0]),
+            }
+        )  # fmt: skip
+    frame = pl.DataFrame(rows, schema=_DIFFERENCES)
+    return frame.with_columns(q_value=pl.Series(false_discovery(frame["p_value"].to_numpy()), dtype=pl.Float64))

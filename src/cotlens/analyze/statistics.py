@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-__all__ = ["cluster_bootstrap", "permutation_p_value", "wilson"]
+__all__ = ["permutation_p_value", "wilson"]
 
 
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -20,28 +20,6 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
     middle = (share + weight / 2) / (1 + weight)
     half = z / (1 + weight) * sqrt(share * (1 - share) / trials + weight / (4 * trials))
     return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def cluster_bootstrap(
-    numerator: np.ndarray, denominator: np.ndarray, resamples: int, confidence: float, seed: int
-) -> tuple[float, float]:
-    """Percentile interval of ``sum(numerator) / sum(denominator)`` over resampled clusters (Efron, 1979).
-
-    Args:
-        numerator: one value per cluster; here a question's active neuron-steps.
-        denominator: one value per cluster; here its neuron-steps.
-        resamples: number of bootstrap samples.
-        confidence: level of the interval.
-        seed: of the resampling.
-    """
-    clusters = len(numerator)
-    if clusters == 0 or denominator.sum() == 0:
-        return float("nan"), float("nan")
-    drawn = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
-    tops, bottoms = drawn @ numerator, drawn @ denominator
-    ratios = tops[bottoms > 0] / bottoms[bottoms > 0]
-    low, high = np.quantile(ratios, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
 
 
 def permutation_p_value(observed: float, draws: np.ndarray) -> float:

@@ -19,6 +19,7 @@ __all__ = [
     "Figure",
     "Table",
     "accuracy_figure",
+    "comparison_cells",
     "comparison_figures",
     "intervention_figure",
     "layer_figure",
@@ -50,11 +51,20 @@ class Figure:
     name: str
     title: str
     read: str
-    wide: Markup
-    narrow: Markup
+    chart: Callable[[int], Any]
+    """The chart in a width in pixels."""
     table: Table
     key: tuple[tuple[str, str], ...] = ()
     number: int = 0
+
+    # The SVG comes from our own specifications, whose texts are made readable before and escaped by the renderer.
+    @property
+    def wide(self) -> Markup:
+        return Markup(inline_svg(self.chart(WIDE), f"{self.name}-{WIDE}"))
+
+    @property
+    def narrow(self) -> Markup:
+        return Markup(inline_svg(self.chart(NARROW), f"{self.name}-{NARROW}"))
 
 
 def numbered(shown: Sequence[Figure | None]) -> list[Figure | None]:
@@ -74,7 +84,7 @@ def accuracy_figure(rows: Sequence[Row], confidence: float) -> Figure:
          percent(row["cut_off"]), decimal(row["mean_tokens"], 1), *_prompt_numbers(row))
         for row in rows
     ]  # fmt: skip
-    return _figure(
+    return Figure(
         "accuracy",
         "Accuracy under each prompt variant",
         f"The point is the share of questions whose stated answer is right, the line its {confidence:.0%} Wilson "
@@ -93,8 +103,8 @@ def prompt_table(rows: Sequence[Row]) -> Table:
 def comparison_figures(rows: Sequence[Row], confidence: float) -> tuple[Figure, Figure]:
     """The heat map of ratios, and the intervals behind it."""
     head = ("Concept", "Variant", "Neurons", "Frequency", "Interval", "Random", "Band", "Draws", "Ratio", "Apart")
-    table = Table(head, [_comparison(row) for row in rows], names=2)
-    heat = _figure(
+    table = Table(head, [comparison_cells(row) for row in rows], names=2)
+    heat = Figure(
         "heat",
         "Activation frequency of each concept’s neurons, relative to random neurons",
         "Each cell gives the share of neuron-steps at which the concept’s neurons are active and, below it, how many "
@@ -103,7 +113,7 @@ def comparison_figures(rows: Sequence[Row], confidence: float) -> tuple[Figure, 
         lambda width: frequency_figures.heat_map(rows, width),
         table,
     )
-    dots = _figure(
+    dots = Figure(
         "comparison",
         "Activation frequency of each concept against matched random neurons",
         "A point right of its grey band is more frequent than random neurons of the same layers and signs; the line "
@@ -122,13 +132,13 @@ def layer_figure(rows: Sequence[Row], concepts: Sequence[str], n_layers: int, lo
         for layer in range(n_layers)
         if any((layer, concept) in counts for concept in concepts)
     ]
-    shaded = "the shaded layer" if lowest == 1 else f"the {lowest} shaded layers"
-    shaded += f" at the bottom of the model {'was' if lowest == 1 else 'were'}"
-    return _figure(
+    grey = "the grey layer" if lowest == 1 else f"the {lowest} grey layers"
+    grey += f" at the bottom of the model {'was' if lowest == 1 else 'were'}"
+    return Figure(
         "layers",
         "Labelled neurons in each layer, by concept",
-        "The height of a bar is the number of labelled neurons in that layer, where a neuron with two concepts counts "
-        "for each" + (f"; {shaded} not labelled." if lowest else "."),
+        "The darker a tile, the more labelled neurons a concept has in that layer, where a neuron with two concepts "
+        "counts for each" + (f"; {grey} not labelled." if lowest else "."),
         lambda width: figures.layer_chart(rows, concepts, n_layers, lowest, width),
         Table(("Layer", *concepts), table),
     )
@@ -145,7 +155,7 @@ def step_figure(rows: Sequence[Row]) -> Figure:
         if len(unique(rows, "variant")) <= FEW
         else "lines are means over five steps and have no interval, so they vary by chance"
     )
-    return _figure(
+    return Figure(
         "steps",
         "Activation frequency of all reasoning neurons along the answer",
         "Where the solid line lies above the dashed one, reasoning neurons are more active than random ones at that "
@@ -163,7 +173,7 @@ def intervention_figure(effects: Sequence[Effect], confidence: float) -> Figure:
          span(row["low"], row["high"]), percent(row["answered"]), ", ".join(map(percent, effect.by_draw)))
         for effect, row in zip(effects, sets, strict=True)
     ]  # fmt: skip
-    return _figure(
+    return Figure(
         "intervention",
         "Accuracy that remains when neurons are edited",
         "Each point is one draw of noise or of neurons, the bar their mean and the line the range of the draws (for a "
@@ -182,7 +192,8 @@ def _prompt_numbers(row: Row) -> tuple[str, ...]:
     return decimal(row["prompt_tokens"], 0), *map(count, counts)
 
 
-def _comparison(row: Row) -> tuple[str, ...]:
+def comparison_cells(row: Row) -> tuple[str, ...]:
+    """Concept, variant, neurons, frequency, interval, random, band, draws, ratio, apart."""
     return (
         row["label"].rpartition(" (")[0],
         row["variant"],
@@ -195,16 +206,3 @@ def _comparison(row: Row) -> tuple[str, ...]:
         "–" if row["ratio"] is None else f"{row['ratio']:.2f}×",
         row["apart"] or "no",
     )
-
-
-def _figure(
-    name: str,
-    title: str,
-    read: str,
-    chart: Callable[[int], Any],
-    table: Table,
-    key: tuple[tuple[str, str], ...] = (),
-) -> Figure:
-    # The SVG comes from our own specifications, whose texts are made readable before and escaped by the renderer.
-    wide, narrow = (Markup(inline_svg(chart(width), f"{name}-{width}")) for width in (WIDE, NARROW))
-    return Figure(name, title, read, wide, narrow, table, key)

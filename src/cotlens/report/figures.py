@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from cotlens.report.svg import (
     ACCENT,
     GRID,
+    INK,
     MUTED,
     PAPER,
     axis_title,
-    concept_colour,
     dressed,
     fitted,
+    margin,
     nice_top,
     panels,
 )
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FEW", "accuracy_chart", "intervention_chart", "layer_chart", "step_chart"]
 
+#: From few to many, light to dark, in one hue.
+_SHADES = ["#dce9f3", "#8dbbdb", "#4690c2", "#0b5a93"]
+#: Width of a tile, in pixels, from which it holds a number.
+_ROOM_FOR_A_NUMBER = 16
 #: Up to so many variants have room for single steps and for a panel each.
 FEW = 4
 
@@ -51,38 +56,39 @@ def accuracy_chart(rows: Sequence[Row], width: int) -> Any:
 
 
 def layer_chart(rows: Sequence[Row], concepts: Sequence[str], n_layers: int, lowest: int, width: int) -> Any:
-    """Labelled neurons in each layer, stacked by concept; the layers below ``lowest`` are shaded."""
+    """Labelled neurons in each layer, a line of tiles for each concept; the layers below ``lowest`` are grey."""
     import altair as alt
 
-    highest = max(sum(row["neurons"] for row in rows if row["layer"] == layer) for layer in range(n_layers))
+    plot = width - margin(concepts) - 12
+    room = plot / n_layers
+    most = max(row["neurons"] for row in rows)
     step = 5 if n_layers > 12 else 1
+    cells = [row | {"ink": PAPER if row["neurons"] > 0.55 * most else INK} for row in rows]
+    grey = [{"layer": layer, "concept": concept} for layer in range(min(lowest, n_layers)) for concept in concepts]
     x = alt.X(
         "layer:O",
-        title="layer",
-        scale=alt.Scale(domain=list(range(n_layers)), paddingInner=0.15),
+        title="layer" + (" (grey: not labelled)" if grey else ""),
+        scale=alt.Scale(domain=list(range(n_layers)), padding=0),
         axis=alt.Axis(values=list(range(0, n_layers, step)), labelAngle=0, grid=False),
     )
-    shade = [{"layer": layer, "height": highest} for layer in range(min(lowest, n_layers))]
-    unlabelled = (
-        alt.Chart(alt.InlineData(values=shade))
-        .mark_bar(color=GRID, width=alt.RelativeBandSize(1.2))
-        .encode(x=x, y="height:Q")
-    )
+    y = alt.Y("concept:N", sort=list(concepts), title=None, scale=alt.Scale(domain=list(concepts), padding=0))
+    ticks = sorted({1, *(round(most * part) for part in (0.5, 1) if most > 1)})
     colour = alt.Color(
-        "concept:N",
-        scale=alt.Scale(domain=list(concepts), range=[concept_colour(place) for place in range(len(concepts))]),
-        legend=alt.Legend(title=None, orient="bottom", columns=4 if width < 500 else len(concepts)),
+        "neurons:Q",
+        scale=alt.Scale(domain=[0, most], range=_SHADES),
+        legend=alt.Legend(
+            title="labelled neurons", orient="bottom", values=ticks, format="d", gradientLength=min(160, plot - 20)
+        ),
     )
-    y = alt.Y("neurons:Q", title="labelled neurons", axis=alt.Axis(tickMinStep=1, format="d"))
-    bars = alt.Chart(alt.InlineData(values=list(rows))).mark_bar(stroke=PAPER, strokeWidth=0.6).encode(
-        x=x, y=y, color=colour, order=alt.Order("place:Q")
-    )  # fmt: skip
-    layers = [unlabelled, bars]
-    if shade:
-        note = [{"layer": (len(shade) - 1) // 2, "height": highest}]
-        text = alt.Chart(alt.InlineData(values=note)).mark_text(dy=-8, color=MUTED, fontSize=11)
-        layers.append(text.encode(x=x, y="height:Q", text=alt.value("not labelled")))
-    return fitted(alt.layer(*layers), width, 230)
+    gap = min(2.0, room / 6)
+    unlabelled = alt.Chart(alt.InlineData(values=grey)).mark_rect(color=GRID, stroke=PAPER, strokeWidth=gap)
+    base = alt.Chart(alt.InlineData(values=cells)).encode(x=x, y=y)
+    layers = [unlabelled.encode(x=x, y=y), base.mark_rect(stroke=PAPER, strokeWidth=gap).encode(color=colour)]
+    if room >= _ROOM_FOR_A_NUMBER:
+        number = base.mark_text(fontSize=11).encode(text="neurons:Q", color=alt.Color("ink:N", scale=None))
+        layers.append(number)
+    chart = alt.layer(*layers).resolve_scale(color="independent")
+    return dressed(chart.properties(width=plot, height=alt.Step(24)))
 
 
 def step_chart(rows: Sequence[Row], width: int) -> Any:

@@ -26,10 +26,11 @@ from cotlens.report.svg import (
 )
 from cotlens.report.tables import Row, percentages, unique
 
-__all__ = ["comparison_chart", "heat_map"]
+__all__ = ["column_axis", "comparison_chart", "heat_map", "names_above"]
 
-#: Colours of ratios from a sixteenth to sixteen times, on a logarithmic scale: orange below, blue above.
-_DIVERGING = ["#a6490a", "#e08a4a", "#f7d9bf", "#f3f3f1", "#c4dcec", "#5ba0cc", "#0b5a93"]
+#: Colours of ratios from a sixteenth to sixteen times, on a logarithmic scale: cream below, blue above, ever darker, so
+#: that in grey a dark cell is more active than random neurons and never less.
+_DIVERGING = ["#fff2dc", "#fce6c4", "#f1e6d6", "#e2e6e9", "#bcd4e5", "#5ba0cc", "#0b5a93"]
 _FURTHEST = 4
 _RATIO_LABEL = "datum.value < 0 ? '1/' + pow(2, -datum.value) : datum.value > 0 ? pow(2, datum.value) + '×' : 'equal'"
 
@@ -49,7 +50,7 @@ def heat_map(rows: Sequence[Row], width: int) -> Any:
     above = not few and width - margin(lines) < _CELL * len(columns)
     plot = max(width - (16 if above else margin(lines)), _CELL * len(columns))
     base = alt.Chart(alt.InlineData(values=cells)).encode(
-        x=alt.X(f"{across}:N", sort=columns, title=None, axis=_column_axis(columns, plot / len(columns))),
+        x=alt.X(f"{across}:N", sort=columns, title=None, axis=column_axis(columns, plot / len(columns))),
         y=alt.Y(f"{down}:N", sort=lines, title=None, axis=None if above else alt.Axis()),
     )
     colour = alt.Color(
@@ -69,7 +70,7 @@ def heat_map(rows: Sequence[Row], width: int) -> Any:
     ink = alt.Color("ink:N", scale=None)
     frequency = base.mark_text(dy=down_by - 6, fontSize=11 if above else 12).encode(text="frequency_text:N", color=ink)
     ratio = base.mark_text(dy=down_by + 9, fontSize=10.5).encode(text="ratio_text:N", color=ink)
-    names = [_names_above(lines, down)] if above else []
+    names = [names_above(lines, down)] if above else []
     text = alt.layer(frequency, ratio).resolve_scale(color="independent")
     layers = alt.layer(tiles, framed, text, *names).resolve_scale(color="independent")
     return dressed(layers.properties(width=plot, height=alt.Step(58 if above else 40)))
@@ -109,7 +110,7 @@ def comparison_chart(rows: Sequence[Row], width: int) -> Any:
     )
 
 
-def _column_axis(names: Sequence[str], room: float) -> Any:
+def column_axis(names: Sequence[str], room: float) -> Any:
     """Names over the columns, broken at underscores and spaces where they are wider than ``room``."""
     import altair as alt
 
@@ -122,7 +123,8 @@ def _column_axis(names: Sequence[str], room: float) -> Any:
     )  # fmt: skip
 
 
-def _names_above(names: Sequence[str], field: str) -> Any:
+def names_above(names: Sequence[str], field: str) -> Any:
+    """Names of lines of cells, where they don't fit beside them."""
     import altair as alt
 
     rows = alt.Chart(alt.InlineData(values=[{field: name} for name in names]))
@@ -136,7 +138,7 @@ def _cell(row: Row) -> Row:
     shade = 0.0 if ratio is None else max(-_FURTHEST, min(_FURTHEST, math.log2(ratio))) if ratio else -_FURTHEST
     return {
         "shade": shade,
-        "ink": "#ffffff" if abs(shade) > 3.2 else "#16191d",
+        "ink": "#ffffff" if shade > 3.2 else "#16191d",
         "frequency_text": f"{100 * row['frequency']:.2f}%",
         "ratio_text": "no ratio" if ratio is None else f"{ratio:.{0 if ratio >= 10 else 1 if ratio >= 1 else 2}f}×",
     }

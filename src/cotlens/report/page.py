@@ -2,71 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cotlens.analyze import Effect, intervention_effects
-from cotlens.concepts import lowest_layer
-from cotlens.report import exhibits, facts, tables, words
+from cotlens.report import exhibits, facts, words
+from cotlens.report.all_figures import all_figures
 from cotlens.report.catalogue import changed_answer, concept_groups
-from cotlens.report.names import variant_names
 from cotlens.report.prompts import prompt_exhibit
+from cotlens.report.results import Results, read_results
 from cotlens.report.svg import concept_colour
 from cotlens.report.text import readable
 from cotlens.report.walkthrough import walk_through
 from cotlens.store import Run
 
 __all__ = ["render"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Results:
-    """Every table of the run that the report shows, read once."""
-
-    run: Run
-    accuracy: list[tables.Row]
-    comparison: list[tables.Row]
-    steps: list[tables.Row]
-    by_layer: list[tables.Row]
-    concept_ids: list[str]
-    concepts: pl.DataFrame
-    neurons: pl.DataFrame
-    interventions: pl.DataFrame
-    effects: list[Effect]
-    p_value: float
-    problems: int
-    lowest: int
-
-    @classmethod
-    def read(cls, run: Run) -> _Results:
-        config, concepts, interventions = run.config, run.concepts(), run.interventions()
-        effects, p_value = intervention_effects(interventions, config.analyze.confidence)
-        names = variant_names(config.prompt.variants)
-        lowest = config.label.min_layer
-        return cls(
-            run=run,
-            accuracy=tables.accuracy_rows(run.analysis("accuracy"), names, run.manifest.prompts),
-            comparison=tables.comparison_rows(run.frequencies(), names),
-            steps=tables.step_rows(run.analysis("steps"), names),
-            by_layer=tables.labelled_by_layer(concepts),
-            concept_ids=tables.concept_order(concepts["concept"]),
-            concepts=concepts,
-            neurons=run.neurons(),
-            interventions=interventions,
-            effects=effects,
-            p_value=p_value,
-            problems=run.completions()["question_id"].n_unique(),
-            lowest=lowest_layer(run) if lowest is None else lowest,
-        )
-
-    @property
-    def reasoning(self) -> int:
-        """Reasoning neurons; one that was labelled with both signs or for two concepts counts once."""
-        return self.concepts.select("layer", "neuron").n_unique()
 
 
 def render(run: Run) -> str:
@@ -80,10 +31,10 @@ def render(run: Run) -> str:
         finalize=_harmless,
     )
     source, _, _ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
-    return environment.get_template("report.html.j2").render(style=Markup(source), **_context(_Results.read(run)))
+    return environment.get_template("report.html.j2").render(style=Markup(source), **_context(read_results(run)))
 
 
-def _context(results: _Results) -> dict[str, Any]:
+def _context(results: Results) -> dict[str, Any]:
     run, config = results.run, results.run.config
     opening = words.opening_words(
         config, results.problems, results.neurons.height, results.reasoning, len(results.concept_ids)
@@ -105,6 +56,8 @@ def _context(results: _Results) -> dict[str, Any]:
         "prompts": prompt_exhibit(run, results.accuracy),
         "prompt_table": exhibits.prompt_table(results.accuracy),
         "accuracy_words": words.accuracy_words(results.accuracy),
+        "failure_words": words.failure_words(results.failures, results.reference),
+        "difference_words": words.difference_words(results.differences, results.reference),
         "length_words": words.length_words(results.accuracy),
         "apart_words": words.apart_words(results.comparison),
         "frequency_words": words.frequency_words(results.comparison),
@@ -117,30 +70,10 @@ def _context(results: _Results) -> dict[str, Any]:
         "config": config,
         "cotlens_version": run.manifest.packages.get("cotlens", ""),
         "manifest": facts.manifest_json(run),
-    } | _figures(results)
+    } | {f"{key}_figure": figure for key, figure in all_figures(results).items()}
 
 
-def _figures(results: _Results) -> dict[str, exhibits.Figure | None]:
-    """The figures by name; None where the run holds nothing to draw."""
-    confidence = results.run.config.analyze.confidence
-    n_layers = results.run.manifest.model["n_layers"]
-    names = [readable(concept, 24) for concept in results.concept_ids]
-    heat, comparison = (
-        exhibits.comparison_figures(results.comparison, confidence) if results.comparison else (None, None)
-    )
-    shown = [
-        exhibits.accuracy_figure(results.accuracy, confidence) if results.accuracy else None,
-        heat,
-        comparison,
-        exhibits.layer_figure(results.by_layer, names, n_layers, results.lowest) if results.by_layer else None,
-        exhibits.step_figure(results.steps) if results.steps else None,
-        exhibits.intervention_figure(results.effects, confidence) if len(results.effects) > 1 else None,
-    ]
-    keys = ("accuracy", "heat", "comparison", "layers", "steps", "edited")
-    return {f"{key}_figure": figure for key, figure in zip(keys, exhibits.numbered(shown), strict=True)}
-
-
-def _judged_words(results: _Results) -> str:
+def _judged_words(results: Results) -> str:
     """How many pairs of neuron and concept were judged, and with what outcome."""
     asked = {(reply["neuron"], reply["sign"], reply["concept"]): reply for reply in results.run.judgements()}
     failed = sum(reply["status"] != "ok" for reply in asked.values())

@@ -12,12 +12,15 @@ from typing import Any
 import polars as pl
 
 from cotlens.analyze import Effect
-from cotlens.analyze.frequencies import ALL
+from cotlens.analyze.sets import ALL
 from cotlens.report.text import readable
 
 __all__ = [
+    "SET_NAMES",
     "Row",
     "accuracy_rows",
+    "clean",
+    "compared",
     "comparison_rows",
     "concept_order",
     "effect_rows",
@@ -31,7 +34,7 @@ Row = dict[str, Any]
 
 _PUBLISHED = ("add", "subtract", "multiply", "divide", "equals", "formula", "logic")
 _ON_EACH_SIDE = 2
-_SET_NAMES = {"none": "untouched", "reasoning": "reasoning neurons", "random": "random neurons"}
+SET_NAMES = {"none": "untouched", "reasoning": "reasoning neurons", "random": "random neurons"}
 
 
 def concept_order(found: Iterable[str]) -> list[str]:
@@ -48,7 +51,7 @@ def accuracy_rows(
     ``names`` gives the shown name of each variant, here and below.
     """
     rows = []
-    for row in _clean(accuracy):
+    for row in clean(accuracy):
         prompt = prompts.get(row["variant"], {})
         said = {field: prompt.get(field) for field in ("demonstrations", "lines", "equations", "two_stage")}
         length = prompt.get("mean_tokens", row.get("mean_prompt_tokens"))
@@ -70,22 +73,25 @@ def comparison_rows(frequencies: pl.DataFrame, names: Mapping[str, str]) -> list
     table = table.filter(pl.col("frequency").is_not_nan())
     places = {concept: place for place, concept in enumerate([*concept_order(table["concept"]), ALL])}
     order = {variant: place for place, variant in enumerate(names)}
-    rows = sorted(_clean(table), key=lambda row: (places[row["concept"]], order[row["variant"]]))
-    return [row | _compared(row) | {"variant": names[row["variant"]]} for row in rows]
+    rows = sorted(clean(table), key=lambda row: (places[row["concept"]], order[row["variant"]]))
+    return [row | compared(row) | {"variant": names[row["variant"]]} for row in rows]
 
 
-def _compared(row: Row) -> Row:
+def compared(row: Row) -> Row:
+    """How a row's frequency compares with that of its random sets."""
     label = "all concepts" if row["concept"] == ALL else readable(row["concept"], 24)
-    compared: Row = {"label": f"{label} ({row['neurons']:,})", "ratio": None, "apart": ""}
+    found: Row = {"label": f"{label} ({row['neurons']:,})", "ratio": None, "apart": ""}
     if row["random"] is None:
-        return compared
+        return found
     if row["random"] > 0:
-        compared["ratio"] = row["frequency"] / row["random"]
+        found["ratio"] = row["frequency"] / row["random"]
+    if row["low"] is None:
+        return found
     if row["low"] > row["random_high"]:
-        compared["apart"] = "above"
+        found["apart"] = "above"
     elif row["high"] < row["random_low"]:
-        compared["apart"] = "below"
-    return compared
+        found["apart"] = "below"
+    return found
 
 
 def labelled_by_layer(concepts: pl.DataFrame) -> list[Row]:
@@ -110,7 +116,7 @@ def step_rows(steps: pl.DataFrame, names: Mapping[str, str], least_share: float 
             line = together.filter(variant=variant, set=kind).sort("step")
             if line.is_empty():
                 continue
-            kept = _clean(line.filter(pl.col("steps") >= least_share * pl.col("steps").max()))
+            kept = clean(line.filter(pl.col("steps") >= least_share * pl.col("steps").max()))
             for place, row in enumerate(kept):
                 near = kept[max(0, place - _ON_EACH_SIDE) : place + _ON_EACH_SIDE + 1]
                 weight = sum(other["steps"] for other in near)
@@ -122,11 +128,11 @@ def step_rows(steps: pl.DataFrame, names: Mapping[str, str], least_share: float 
 def effect_rows(effects: Sequence[Effect]) -> tuple[list[Row], list[Row]]:
     """One row per neuron set; and one per draw, with its place above the line of its set's mean."""
     sets = [
-        {"set": _SET_NAMES[e.set], "draws": e.draws, "questions": e.questions, "accuracy": e.accuracy}
+        {"set": SET_NAMES[e.set], "draws": e.draws, "questions": e.questions, "accuracy": e.accuracy}
         | {"low": e.low, "high": e.high, "answered": e.answered}
         for e in effects
     ]
-    draws = [{"set": _SET_NAMES[e.set], "draw": n, "accuracy": a} for e in effects for n, a in enumerate(e.by_draw)]
+    draws = [{"set": SET_NAMES[e.set], "draw": n, "accuracy": a} for e in effects for n, a in enumerate(e.by_draw)]
     return sets, _stacked(draws)
 
 
@@ -157,5 +163,6 @@ def unique(rows: Sequence[Row], field: str) -> list[str]:
     return list(dict.fromkeys(row[field] for row in rows))
 
 
-def _clean(frame: pl.DataFrame) -> list[Row]:
+def clean(frame: pl.DataFrame) -> list[Row]:
+    """The rows of ``frame``, NaN as None."""
     return frame.with_columns(pl.selectors.float().fill_nan(None)).to_dicts()

@@ -11,7 +11,16 @@ from cotlens.report.names import variant_names
 from cotlens.report.tables import Row
 from cotlens.report.text import count, decimal, joined, p_text, percent, readable, span
 
-__all__ = ["accuracy_words", "apart_words", "frequency_words", "intervention_words", "length_words", "opening_words"]
+__all__ = [
+    "accuracy_words",
+    "apart_words",
+    "difference_words",
+    "failure_words",
+    "frequency_words",
+    "intervention_words",
+    "length_words",
+    "opening_words",
+]
 
 _ALPHA = 0.05
 #: More variants than this are counted, not listed, in a sentence.
@@ -168,3 +177,33 @@ def _accuracy(row: Row) -> str:
     return (
         f"{row['variant']} was {percent(row['accuracy'])} ({row['correct']} of {row['questions']}, interval {interval})"
     )
+
+
+def failure_words(rows: Sequence[Row], reference: str) -> str:
+    """The most frequent failure under the variant of reference."""
+    wrong = [row for row in rows if row["condition"] == reference and row["class"] != "correct" and row["share"]]
+    if not wrong:
+        return f"Under {reference} no completion is wrong." if rows else ""
+    most = max(wrong, key=lambda row: row["share"])
+    return (
+        f"Every completion is put in one class by executing its equations. Under {reference} the most frequent way to "
+        f"fail is {most['kind_name']} ({percent(most['share'])} of the completions)."
+    )
+
+
+def difference_words(rows: Sequence[Row], reference: str) -> str:
+    """How many differences stay sure after correction, and what is left when the text is the same."""
+    free, forced = ([row for row in rows if row["contrast"] == name] for name in ("free", "forced"))
+    if not free:
+        return ""
+
+    def sure(some: Sequence[Row]) -> str:
+        return f"{sum(row['sure'] for row in some)} of {count(len(some), 'difference')}"
+
+    text = (
+        f"Compared with {reference} on the same questions, {sure(free)} between a concept’s frequencies stay below 5% "
+        "after correction."
+    )
+    if forced:
+        text += f" With the same text after either prompt it is {sure(forced)}."
+    return text

@@ -5,12 +5,13 @@ from cotlens.terminal.console import draw, say
 from cotlens.terminal.models import atlas_line, neuron_panel, search_tables, trace_table
 from cotlens.terminal.progress import RichProgress
 from cotlens.terminal.prompts import prompt_difference, prompt_text, variant_table
-from cotlens.terminal.summary import rescored_table, summary
+from cotlens.terminal.summary import files_written, rescored_table, summary
 
 __all__ = [
     "RichProgress",
     "atlas_line",
     "draw",
+    "files_written",
     "model_card",
     "model_table",
     "neuron_panel",

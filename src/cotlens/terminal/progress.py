@@ -23,6 +23,7 @@ _STAGES = {
     "discover": "Discovering neurons",
     "project": "Projecting neurons",
     "label": "Labelling neurons",
+    "reread": "Rereading texts",
     "analyze": "Analysing",
     "intervene": "Corrupting neurons",
     "report": "Writing the report",

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["rescored_table", "summary"]
+__all__ = ["files_written", "rescored_table", "summary"]
 
 _CHANGES_SHOWN = 40
 
@@ -28,6 +28,11 @@ def summary(found: dict[str, Any]) -> RenderableType:
     if "report" in found:
         parts.append(Text.assemble("Report: ", (found["report"], "bold")))
     return Group(*(part for pair in zip(parts, [Text("")] * len(parts), strict=True) for part in pair))
+
+
+def files_written(found: dict[str, Any]) -> RenderableType:
+    """What ``cotlens figures`` wrote, one file a line."""
+    return Text("\n".join(found["files"]))
 
 
 def rescored_table(found: dict[str, Any]) -> RenderableType:
