@@ -98,7 +98,7 @@ def test_tables_have_the_columns_that_the_docs_promise(finished: Run) -> None:
         "neurons": "layer neuron hits hits_positive hits_negative value_norm promoted suppressed promoted_ids "
         "promoted_logits promoted_probs suppressed_ids suppressed_logits norm",
         "concepts": "layer neuron sign concept",
-        "interventions": "set kind dose draw question_id answer correct text stated",
+        "interventions": "set kind dose draw question_id answer correct text stated stop_reason",
         "tokens": "variant question_id position token_id text start end part demonstration line role",
     }
     for name, expected in columns.items():

@@ -91,6 +91,7 @@ def _answers(
                 "correct": [is_correct(a.strict, p.gold) for a, p in zip(answers, problems, strict=True)],
                 "text": [found.completion.text for found in answers],
                 "stated": [found.stated for found in answers],
+                "stop_reason": [found.completion.stop_reason for found in answers],
             },
             schema_overrides={"answer": pl.String, "stated": pl.String},
         ),
@@ -99,14 +100,14 @@ def _answers(
 
 def _untouched(completions: pl.DataFrame) -> pl.DataFrame:
     """The untouched model's answers are those of the first stage."""
-    columns = ("question_id", pl.col("answer_strict").alias("answer"), "correct", "text", "stated")
+    columns = ("question_id", pl.col("answer_strict").alias("answer"), "correct", "text", "stated", "stop_reason")
     return _frame("none", "none", 0.0, 0, completions.select(*columns))
 
 
 def _frame(name: str, kind: str, dose: float, draw: int, answers: pl.DataFrame) -> pl.DataFrame:
     return answers.select(
         pl.lit(name).alias("set"), pl.lit(kind).alias("kind"), pl.lit(dose, pl.Float64).alias("dose"),
-        pl.lit(draw, pl.Int32).alias("draw"), "question_id", "answer", "correct", "text", "stated",
+        pl.lit(draw, pl.Int32).alias("draw"), "question_id", "answer", "correct", "text", "stated", "stop_reason",
     )  # fmt: skip
 
 
