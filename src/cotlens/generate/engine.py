@@ -14,6 +14,7 @@ from cotlens.generate.stopping import Stopped, StopRule
 from cotlens.model.additive import Edit, terms_of
 from cotlens.model.language_model import LanguageModel
 from cotlens.model.memory import is_out_of_memory
+from cotlens.model.packed_weights import PackedWeights
 from cotlens.model.shared_prefix import Prefixes, RowBatch, common_prefix_length
 from cotlens.types import Completion
 
@@ -26,6 +27,8 @@ Intervention = Sequence[Edit]
 
 #: Tokens of new rows per forward pass.
 _TOKENS_AT_ONCE = 2048
+#: From so many new tokens on it pays to order the weights first.
+_LONG = 32
 
 
 def generate(
@@ -147,10 +150,12 @@ class _Decoding:
         self._waiting = deque(rows)
         self._size = min(size, len(self._waiting))
         self._columns = columns
+        # Ordering the weights takes as long as some steps.
+        self._packed = PackedWeights.of(lm, self._size) if rule.max_new_tokens >= _LONG else None
         self._open()
 
     def _open(self) -> None:
-        self._batch = RowBatch(self._lm, self._prefixes, self._size, self._columns)
+        self._batch = RowBatch(self._lm, self._prefixes, self._size, self._columns, self._packed)
         self._rows: list[_Row] = []
 
     def run(self) -> Iterator[tuple[_Row, Stopped]]:

@@ -8,6 +8,7 @@ The results are the same, those of each text alone.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cotlens.model.language_model import LanguageModel
+from cotlens.model.packed_weights import PackedWeights
 from cotlens.model.padded_rows import PaddedPass, PaddedRows
 from cotlens.model.prefix import Prefix, Prefixes, common_prefix_length, compute_prefix
 from cotlens.model.shared_pass import SharedPass
@@ -32,10 +34,14 @@ class RowBatch:
         prefixes: what the rows begin with.
         slots: most rows at a time.
         columns: most tokens that a row will have after the prefix.
+        packed: copies of the weights that are quicker to compute with.
     """
 
-    def __init__(self, lm: LanguageModel, prefixes: Prefixes, slots: int, columns: int) -> None:
+    def __init__(
+        self, lm: LanguageModel, prefixes: Prefixes, slots: int, columns: int, packed: PackedWeights | None = None
+    ) -> None:
         self._rows = _rows(lm, prefixes, slots, columns)
+        self._packed = packed
         self._model = lm.model
         self._picks = "logits_to_keep" in inspect.signature(lm.model.forward).parameters
 
@@ -63,7 +69,7 @@ class RowBatch:
     @torch.inference_mode()
     def _logits(self, rows: SharedPass | PaddedPass) -> Float[Tensor, "R V"]:
         more = {"logits_to_keep": rows.wanted} if self._picks else {}
-        with rows.running():
+        with rows.running(), contextlib.nullcontext() if self._packed is None else self._packed.used():
             return rows.pick(self._model(**rows.arguments, **more).logits)
 
 
