@@ -356,6 +356,33 @@ def test_a_file_that_is_no_text_is_named(write):
     assert _error(path).startswith(f"{path}: can't be read as UTF-8 text: ")
 
 
+# The URL of a completions server.
+
+
+@pytest.mark.parametrize("url", ["http://h:8000", "http://h:8000/", "http://h:8000/v1", "http://h:8000/v1/"])
+def test_one_server_has_one_url(url):
+    assert GenerateConfig(server=url).server == "http://h:8000/v1"
+
+
+def test_a_server_may_lie_below_a_path():
+    assert GenerateConfig(server="https://host/api").server == "https://host/api/v1"
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost:8000", "ftp://h", "http://", "http://h?key=1", "http://h#x", "http://h:port", "http://[::1"]
+)
+def test_what_is_no_url_of_a_server_is_refused(url):
+    assert _error(overrides=[f"generate.server='{url}'"]).startswith("--set: generate.server: ")
+
+
+@pytest.mark.parametrize("override", ["generate.server", "generate", "generate.batch_size"])
+def test_a_password_in_a_url_is_not_shown(override):
+    message = _error(overrides=[f"{override}=http://me:pa/ss@wo.rd@host"])
+    assert "://***@host" in message
+    assert "pa/ss" not in message
+    assert "wo.rd" not in message
+
+
 # Comparing two configurations.
 
 
@@ -387,7 +414,14 @@ def test_operational_keys_are_keys():
 
 @pytest.mark.parametrize(
     "override",
-    ["model.dtype=bfloat16", "generate.part_size=3", "discover.top_k=3", "label.judge=x", "intervene.dose=2.0"],
+    [
+        "model.dtype=bfloat16",
+        "generate.part_size=3",
+        "generate.server=http://h/v1",
+        "discover.top_k=3",
+        "label.judge=x",
+        "intervene.dose=2.0",
+    ],
 )
 def test_what_a_run_computes_is_a_difference(override):
     key = override.split("=")[0]

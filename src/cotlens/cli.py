@@ -56,6 +56,15 @@ TrustRemoteCode = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Norm = Annotated[str, typer.Option(help="none, or gamma to fold the final norm's gain in.")]
+Generator = Annotated[
+    str | None,
+    typer.Option(
+        "--generator",
+        metavar="URL",
+        help="Answer the questions on a running OpenAI-compatible server with the same model.",
+        show_default=False,
+    ),
+]
 NewRun = Annotated[bool, typer.Option("--new-run", help="Start a fresh run beside one that is there.")]
 
 
@@ -93,6 +102,7 @@ def run(
     seed: Seed = None,
     chat: Chat = None,
     trust_remote_code: TrustRemoteCode = False,
+    generator: Generator = None,
     new_run: NewRun = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -101,7 +111,8 @@ def run(
     from cotlens.config import load_config
 
     flags = _flags(device, dtype, batch_size, limit, seed, chat) | {
-        "model.trust_remote_code": trust_remote_code or None
+        "model.trust_remote_code": trust_remote_code or None,
+        "generate.server": generator,
     }
     loaded = load_config(config, overrides or (), flags)
     _run(loaded, out or Path("runs") / config.stem, new_run, as_json)
@@ -117,19 +128,33 @@ def _stage_command(stage: str, what: str) -> None:
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:
-        from cotlens.config import load_config
-        from cotlens.store import open_run
-
-        _check_own_settings(stage, overrides or ())
-        config = load_config(
-            overrides=overrides or (),
-            flags=_flags(device=device, batch_size=batch_size),
-            base=open_run(run_dir).config,
-        )
-        _run(config, run_dir, new_run=False, as_json=as_json, stage=stage)
+        _run_stage(stage, run_dir, overrides, _flags(device=device, batch_size=batch_size), as_json)
 
 
-_stage_command("generate", "Let the model answer every question under every variant.")
+def _run_stage(stage: str, run_dir: Path, overrides: list[str] | None, flags: dict[str, object], as_json: bool) -> None:
+    from cotlens.config import load_config
+    from cotlens.store import open_run
+
+    _check_own_settings(stage, overrides or ())
+    config = load_config(overrides=overrides or (), flags=flags, base=open_run(run_dir).config)
+    _run(config, run_dir, new_run=False, as_json=as_json, stage=stage)
+
+
+@app.command()
+def generate(
+    run_dir: RunDir,
+    overrides: Overrides = None,
+    device: Device = None,
+    batch_size: BatchSize = None,
+    generator: Generator = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Let the model answer every question under every variant."""
+    flags = _flags(device=device, batch_size=batch_size) | {"generate.server": generator}
+    _run_stage("generate", run_dir, overrides, flags, as_json)
+
+
 _stage_command("discover", "Record the top-K neurons of every layer at every generated token.")
 _stage_command("project", "Find the tokens that each discovered neuron promotes and suppresses.")
 _stage_command("label", "Let the judge say which neurons carry which concept.")
@@ -517,11 +542,13 @@ def _environment_fault(error: OSError) -> CotlensError:
 
 
 def _fail(error: CotlensError, debug: bool) -> int:
+    from cotlens.redaction import hide_user_info
+
     if debug:
         import traceback
 
-        traceback.print_exc()
-    message = " ".join(str(error).split())
+        sys.stderr.write(hide_user_info(traceback.format_exc()))
+    message = hide_user_info(" ".join(str(error).split()))
     sys.stderr.write(f"cotlens: {message}\n".encode("utf-8", "backslashreplace").decode())
     return error.exit_code
 

@@ -10,12 +10,14 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from cotlens.errors import ConfigError, near_match
 from cotlens.files import parse_yaml, read_text
+from cotlens.redaction import hide_user_info
 
 __all__ = [
     "AnalyzeConfig",
@@ -141,9 +143,29 @@ class GenerateConfig(_Section):
     leave that question out, under every variant. Nothing is ever cut."""
     batch_size: PositiveInt | None = None
     """Questions per forward pass; when absent, chosen from free memory and by a short timing. Changes speed, not
-    results."""
+    results. With `server`, requests at a time, 16 when absent."""
     part_size: PositiveInt = 64
     """Questions per stored part, which is the most that a crash can cost."""
+    server: str | None = None
+    """URL of a running OpenAI-compatible completions server with the very weights of `model`, such as
+    ``http://localhost:8000``: the questions are answered there. When absent the model answers here."""
+    server_model: str | None = None
+    """The model's name on the server; when absent, the only one that it offers."""
+
+    @field_validator("server")
+    @classmethod
+    def _plain_url(cls, given: str | None) -> str | None:
+        """The URL down to ``/v1``, without anything that could be a secret."""
+        if given is None:
+            return None
+        if "@" in given:
+            raise ValueError("a URL with user or password is not taken; give the API key as COTLENS_GENERATOR_KEY")
+        parts = urlsplit(given)
+        plain = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        if not plain or parts.query or parts.fragment:
+            raise ValueError("write http://HOST:PORT or https://HOST, and no more than a path behind it")
+        url = given.rstrip("/")
+        return url if url.endswith("/v1") else f"{url}/v1"
 
 
 class DiscoverConfig(_Section):
@@ -362,7 +384,7 @@ def _explain(error: ValidationError, origins: dict[str, str]) -> list[str]:
         if item["type"] == "extra_forbidden":
             text = f"unknown key {place!r}{near_match(place, _known_keys())}"
         else:
-            text = f"{place}: {item['msg'].removeprefix('Value error, ')}, got {item['input']!r}"
+            text = f"{place}: {item['msg'].removeprefix('Value error, ')}, got {hide_user_info(repr(item['input']))}"
         mistakes.setdefault(_origin(place, origins), []).append(text)
     return [f"{source}: {'; '.join(texts)}" for source, texts in mistakes.items()]
 

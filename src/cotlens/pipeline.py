@@ -81,8 +81,11 @@ class Stage:
 
 
 def _generate(study: Study) -> None:
+    from cotlens.generate.server import find_model as find_served_model
     from cotlens.generate.stage import generate_stage
 
+    if study.run.config.generate.server is not None:
+        find_served_model(study.run.config.generate)  # a server that is not there is told before weights load
     study.run.manifest.model |= {"n_layers": study.lm.n_layers, "d_ff": study.lm.d_ff, "d_model": study.lm.d_model}
     generate_stage(study.run, study.lm, study.problems, study.progress)
 
@@ -137,7 +140,11 @@ def _reread_settings(config: RunConfig) -> Any:
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("generate", _generate, lambda c: [c.generate.model_dump(exclude={"batch_size"}), c.model.dtype]),
+        Stage(
+            "generate",
+            _generate,
+            lambda c: [c.generate.model_dump(exclude={"batch_size"}, exclude_none=True), c.model.dtype],
+        ),
         Stage("discover", _discover, lambda c: c.discover.model_dump(), after=("generate",)),
         Stage("project", _project, lambda c: c.project.model_dump(), after=("discover",)),
         Stage("label", _label, lambda c: [c.label.model_dump(), _concepts_key(c)], after=("project",)),

@@ -69,6 +69,8 @@ class Manifest(BaseModel):
     config: RunConfig
     packages: dict[str, str] = Field(default_factory=dict)
     model: dict[str, Any] = Field(default_factory=dict)
+    generator: dict[str, Any] = Field(default_factory=dict)
+    """The server that the completions came from; empty for the model itself."""
     prompts: dict[str, dict[str, Any]] = Field(default_factory=dict)
     stages: dict[str, StageRecord] = Field(default_factory=dict)
 

@@ -10,6 +10,7 @@ from cotlens.config import GenerateConfig, PromptConfig
 from cotlens.data.answers import extract_answer, grade, until_next_question
 from cotlens.data.prompts import Prompt, Template, as_chat
 from cotlens.generate.engine import Intervention, OnProgress, check_lengths, complete, generate
+from cotlens.generate.server import Server, complete_by_server
 from cotlens.model.language_model import LanguageModel
 from cotlens.types import Completion
 
@@ -32,6 +33,8 @@ class Task:
 
     prompts: Sequence[Prompt]
     intervention: Intervention = ()
+    names: Sequence[str] | None = None
+    """What a message calls each prompt."""
 
 
 def ask(lm: LanguageModel, template: Template, questions: Sequence[str], config: PromptConfig) -> list[Prompt]:
@@ -47,21 +50,29 @@ def answer(
     config: GenerateConfig,
     on_progress: OnProgress | None = None,
     prefix_length: int | None = None,
+    server: Server | None = None,
 ) -> Iterator[list[Answer]]:
     """Complete every prompt greedily, and grade the completions; the tasks share batches and end in their order.
 
     With ``elicit`` the completions that state no answer are continued once more after that text (Kojima et al., 2022).
-    Of the prompts' common beginning the first ``prefix_length`` tokens are shared, all of it when that is None.
+    Of the prompts' common beginning the first ``prefix_length`` tokens are shared, all of it when that is None. With
+    ``server`` the completions come from there, and no task may have an intervention.
 
     Raises:
         InputError: a prompt that does not fit in the model's context, found before anything is generated.
+        EnvironmentFault: the server fails.
     """
     encoded = [lm.encode(prompt.text, prompt.special_tokens) for task in tasks for prompt in task.prompts]
     check_lengths(lm, encoded, new_tokens(lm, elicit, config))
     interventions = [task.intervention for task in tasks for _ in task.prompts]
-    completed = complete(
-        lm, encoded, config.max_new_tokens, config.stop, config.batch_size, interventions, prefix_length
-    )
+    if server is None:
+        completed = complete(
+            lm, encoded, config.max_new_tokens, config.stop, config.batch_size, interventions, prefix_length
+        )
+    else:
+        assert not any(interventions), "a server runs the model as it is"
+        names = [name for task in tasks for name in task.names or ()]
+        completed = complete_by_server(server, lm, encoded, config.max_new_tokens, config.stop, names)
     done: dict[int, Completion] = {}
     end = 0
     for task in tasks:
@@ -71,7 +82,7 @@ def answer(
             done[place] = completion
             if on_progress is not None:
                 on_progress(1)
-        yield _grade(lm, task, [done.pop(place) for place in places], elicit, config)
+        yield _grade(lm, task, [done.pop(place) for place in places], elicit, config, server)
 
 
 def new_tokens(lm: LanguageModel, elicit: str, config: GenerateConfig) -> int:
@@ -81,7 +92,12 @@ def new_tokens(lm: LanguageModel, elicit: str, config: GenerateConfig) -> int:
 
 
 def _grade(
-    lm: LanguageModel, task: Task, completions: Sequence[Completion], elicit: str, config: GenerateConfig
+    lm: LanguageModel,
+    task: Task,
+    completions: Sequence[Completion],
+    elicit: str,
+    config: GenerateConfig,
+    server: Server | None,
 ) -> list[Answer]:
     open_ones = [
         place for place, done in enumerate(completions) if elicit and extract_answer(done.text, "strict") is None
@@ -91,8 +107,13 @@ def _grade(
                   task.prompts[place].special_tokens)
         for place in open_ones
     ]  # fmt: skip
-    interventions = [task.intervention] * len(again)
-    second = generate(lm, again, config.answer_tokens, config.stop, config.batch_size, interventions=interventions)
+    if server is None:
+        interventions = [task.intervention] * len(again)
+        second = generate(lm, again, config.answer_tokens, config.stop, config.batch_size, interventions=interventions)
+    else:
+        names = [task.names[place] for place in open_ones] if task.names else None
+        arrived = dict(complete_by_server(server, lm, again, config.answer_tokens, config.stop, names))
+        second = [arrived[place] for place in range(len(again))]
     stated = dict(zip(open_ones, (done.text for done in second), strict=True))
     return [
         Answer(done, stated.get(place), *grade(done.text, stated.get(place))) for place, done in enumerate(completions)

@@ -18,6 +18,8 @@ from cotlens.errors import InputError
 from cotlens.files import content_hash
 from cotlens.generate.answering import Answer, Task, answer, ask, new_tokens
 from cotlens.generate.engine import check_lengths, fits
+from cotlens.generate.server import Server
+from cotlens.generate.server_record import open_server
 from cotlens.generate.token_table import completion_tokens, prompt_tokens, token_frame
 from cotlens.model.language_model import LanguageModel
 from cotlens.model.shared_prefix import common_prefix_length
@@ -36,13 +38,15 @@ def generate_stage(run: RunWriter, lm: LanguageModel, problems: Sequence[Problem
     if run.config.generate.too_long == "skip":
         asked = _without_long_ones(lm, asked)
     for variant in asked:
-        check_lengths(lm, variant.encoded, variant.new_tokens, variant.names())
+        names = [f"{name}: the prompt" for name in variant.names()]
+        check_lengths(lm, variant.encoded, variant.new_tokens, names)
+    server = open_server(run, lm, asked[0].encoded[0])
     progress.begin("generate", sum(len(variant.problems) for variant in asked))
     for variant in asked:
         run.manifest.prompts[variant.name] = variant.description()
         name = f"prompts/{part_name(variant.name)}.txt"
         run.add_bytes("generate", name, variant.prompts[0].text.encode("utf-8", "surrogatepass"))
-        _complete(run, lm, variant, progress)
+        _complete(run, lm, variant, server, progress)
 
 
 def _without_long_ones(lm: LanguageModel, asked: Sequence[_Asked]) -> list[_Asked]:
@@ -68,7 +72,7 @@ def _without_long_ones(lm: LanguageModel, asked: Sequence[_Asked]) -> list[_Aske
     return short
 
 
-def _complete(run: RunWriter, lm: LanguageModel, asked: _Asked, progress: Progress) -> None:
+def _complete(run: RunWriter, lm: LanguageModel, asked: _Asked, server: Server | None, progress: Progress) -> None:
     """Write the parts of one variant that are not there yet."""
     size = run.config.generate.part_size
     parts = {
@@ -77,8 +81,8 @@ def _complete(run: RunWriter, lm: LanguageModel, asked: _Asked, progress: Progre
     }
     missing = {name: part for name, part in parts.items() if not run.has_part("generate", f"completions/{name}")}
     progress.advance(len(asked.problems) - sum(len(asked.problems[part]) for part in missing.values()))
-    tasks = [Task(asked.prompts[part]) for part in missing.values()]
-    answered = answer(lm, tasks, asked.template.elicit, run.config.generate, progress.advance, asked.shared)
+    tasks = [Task(asked.prompts[part], names=asked.names()[part]) for part in missing.values()]
+    answered = answer(lm, tasks, asked.template.elicit, run.config.generate, progress.advance, asked.shared, server)
     for (name, part), answers in zip(missing.items(), answered, strict=True):
         problems, prompts = asked.problems[part], asked.prompts[part]
         # The completions come last: where they are, the part is whole.
@@ -124,8 +128,8 @@ class _Asked:
         return common_prefix_length(self.encoded)
 
     def names(self) -> list[str]:
-        """What a message calls each prompt."""
-        return [f"variant {self.name!r}, question {problem.id!r}: the prompt" for problem in self.problems]
+        """What a message calls each question."""
+        return [f"variant {self.name!r}, question {problem.id!r}" for problem in self.problems]
 
     def only(self, places: Sequence[int]) -> _Asked:
         """These questions alone."""
