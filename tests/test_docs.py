@@ -54,14 +54,14 @@ def test_every_cotlens_command_works(command: str, tmp_path: Path, llama_folder:
         "--set=intervene.control_draws=1",
     ]  # fmt: skip
     run = tmp_path / "run"
+    entry = {"id": "plain", "name": "plain", "seeds": ["a", "b"], "question": "Plain?"}
+    (tmp_path / "my-concepts.yaml").write_text(yaml.safe_dump([entry]))
     if words[0] == "run":
         words = ["run", str(ROOT / words[1]), "--out", str(run), *small]
-    elif words[0] in ("show", "label", "rescore", "figures"):
+    elif {"runs/own", "runs/demo"} & set(words):
         example = ["run", str(ROOT / "examples/own-model.yaml"), "--out", str(run), *small]
         assert cotlens(example, tmp_path).returncode == 0
-        entry = {"id": "plain", "name": "plain", "seeds": ["a", "b"], "question": "Plain?"}
-        (tmp_path / "my-concepts.yaml").write_text(yaml.safe_dump([entry]))
-        words[1] = str(run)
+        words = [str(run) if word.startswith("runs/") else word for word in words]
     elif words[0] == "prompts":
         (tmp_path / "my-prompt.txt").write_text("Question: 1 + 1?\nThe answer is 2.\n")
     elif words[0] == "validate":

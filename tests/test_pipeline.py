@@ -145,7 +145,8 @@ def test_hits_count_every_recorded_appearance(finished: Run) -> None:
 
 
 def test_confirmed_neurons_are_those_with_a_yes(finished: Run) -> None:
-    said_yes = {(j["neuron"], j["sign"], j["concept"]) for j in finished.judgements() if j["verdict"]}
+    labels = [j for j in finished.judgements() if j["kind"] == "label"]
+    said_yes = {(j["neuron"], j["sign"], j["concept"]) for j in labels if j["verdict"]}
     stored = {(f"L{layer}N{neuron}", sign, concept) for layer, neuron, sign, concept in finished.concepts().iter_rows()}
     assert stored == said_yes
     assert stored, "the test's concepts should find some neurons"

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cotlens.errors import CotlensError, InputError, InterruptedRunError
+from cotlens.credentials import RedactingFilter, keep_environment, redact
+from cotlens.errors import CotlensError, InputError, InterruptedRunError, JudgeStoppedError
 
 if TYPE_CHECKING:
     from cotlens.config import RunConfig
@@ -65,6 +66,44 @@ Generator = Annotated[
         show_default=False,
     ),
 ]
+Judges = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--judge", metavar="JUDGE",
+        help="lexicon, openai/MODEL, azure/DEPLOYMENT, anthropic/MODEL, hf/MODEL or mock/FILE. Given twice, the first "
+        "decides, and their agreement is reported.",
+        show_default=False,
+    ),
+]  # fmt: skip
+BaseUrl = Annotated[
+    list[str] | None,
+    typer.Option("--judge-base-url", metavar="URL", help="The judge's server, as URL or JUDGE=URL. Repeatable."),
+]
+ApiVersion = Annotated[str | None, typer.Option("--judge-api-version", help="Azure's API version.", show_default=False)]
+ApiKey = Annotated[
+    str | None,
+    typer.Option("--judge-api-key", help="The judge's key; better set in the environment.", show_default=False),
+]
+MaxCost = Annotated[
+    float | None, typer.Option("--max-cost-usd", help="Most that judging may cost in this run.", show_default=False)
+]
+MaxCalls = Annotated[
+    int | None, typer.Option("--max-calls", help="Most calls to judges in this run.", show_default=False)
+]
+PriceIn = Annotated[
+    float | None, typer.Option("--price-in", help="US dollars per million tokens of question.", show_default=False)
+]
+PriceOut = Annotated[
+    float | None, typer.Option("--price-out", help="US dollars per million tokens of reply.", show_default=False)
+]
+Concurrency = Annotated[
+    int | None, typer.Option("--concurrency", help="Questions put to a judge at once.", show_default=False)
+]
+ConceptFile = Annotated[str | None, typer.Option("--concepts", help="YAML file of concepts.", show_default=False)]
+OpenLabels = Annotated[
+    bool | None, typer.Option("--open/--by-concept", help="Let the judge name the concepts.", show_default=False)
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what judging would cost, and ask nothing.")]
 NewRun = Annotated[bool, typer.Option("--new-run", help="Start a fresh run beside one that is there.")]
 
 
@@ -103,6 +142,18 @@ def run(
     chat: Chat = None,
     trust_remote_code: TrustRemoteCode = False,
     generator: Generator = None,
+    judge: Judges = None,
+    judge_base_url: BaseUrl = None,
+    judge_api_version: ApiVersion = None,
+    judge_api_key: ApiKey = None,
+    concepts: ConceptFile = None,
+    open_labels: OpenLabels = None,
+    max_cost_usd: MaxCost = None,
+    max_calls: MaxCalls = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    concurrency: Concurrency = None,
+    dry_run: DryRun = False,
     new_run: NewRun = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -114,8 +165,14 @@ def run(
         "model.trust_remote_code": trust_remote_code or None,
         "generate.server": generator,
     }
+    flags |= _judge_flags(judge, judge_base_url, judge_api_version, judge_api_key, concepts, open_labels)
+    flags |= _cost_flags(max_cost_usd, max_calls, price_in, price_out, concurrency)
     loaded = load_config(config, overrides or (), flags)
-    _run(loaded, out or Path("runs") / config.stem, new_run, as_json)
+    where = out or Path("runs") / config.stem
+    if dry_run:
+        _estimate(loaded, where, as_json)
+    else:
+        _run(loaded, where, new_run, as_json)
 
 
 def _stage_command(stage: str, what: str) -> None:
@@ -157,7 +214,47 @@ def generate(
 
 _stage_command("discover", "Record the top-K neurons of every layer at every generated token.")
 _stage_command("project", "Find the tokens that each discovered neuron promotes and suppresses.")
-_stage_command("label", "Let the judge say which neurons carry which concept.")
+
+
+@app.command()
+def label(
+    run_dir: RunDir,
+    judge: Judges = None,
+    judge_base_url: BaseUrl = None,
+    judge_api_version: ApiVersion = None,
+    judge_api_key: ApiKey = None,
+    concepts: ConceptFile = None,
+    open_labels: OpenLabels = None,
+    max_cost_usd: MaxCost = None,
+    max_calls: MaxCalls = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    concurrency: Concurrency = None,
+    dry_run: DryRun = False,
+    ask_again: Annotated[
+        bool, typer.Option("--ask-again", help="Ask anew what a judge refused or answered unreadably.")
+    ] = False,
+    overrides: Overrides = None,
+    device: Device = None,
+    batch_size: BatchSize = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Let the judge say which neurons carry which concept. Runs the stages before it first, where they are missing."""
+    from cotlens.config import load_config
+    from cotlens.store import open_run
+
+    _check_own_settings("label", overrides or ())
+    flags = _flags(device=device, batch_size=batch_size)
+    flags |= _judge_flags(judge, judge_base_url, judge_api_version, judge_api_key, concepts, open_labels)
+    flags |= _cost_flags(max_cost_usd, max_calls, price_in, price_out, concurrency)
+    config = load_config(overrides=overrides or (), flags=flags, base=open_run(run_dir).config)
+    if dry_run:
+        _estimate(config, run_dir, as_json)
+    else:
+        _run(config, run_dir, new_run=False, as_json=as_json, stage="label", ask_again=ask_again)
+
+
 _stage_command("reread", "Read one variant's texts after every variant's prompt, if analyze.reread says so.")
 _stage_command("analyze", "Compute accuracies, activity, comparisons and failures.")
 _stage_command("intervene", "Corrupt the reasoning neurons, and matched random ones.")
@@ -288,6 +385,43 @@ def prompts(
 
 
 @app.command()
+def concepts(
+    file: Annotated[
+        str | None, typer.Argument(help="A YAML file of concepts; the paper's seven if left out.", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Count the neurons of MODEL that pass the seed filter.", show_default=False)
+    ] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option("--run", help="Count those that were active in a run.", show_default=False)
+    ] = None,
+    min_seeds: Annotated[int, typer.Option(help="Distinct seeds among a neuron's tokens.", min=1)] = 2,
+    judges: Annotated[bool, typer.Option("--judges", help="List the judges instead.")] = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    trust_remote_code: TrustRemoteCode = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List and check concepts, or try them on a model or a run, without asking a judge."""
+    from cotlens import concept_views, terminal
+
+    if judges:
+        _print(concept_views.list_judges(), as_json, terminal.judge_table)
+        return
+    if model is not None and run_dir is not None:
+        raise InputError("give --model or --run, not both")
+    found = concept_views.list_concepts(file)
+    if run_dir is not None:
+        found |= concept_views.try_on_run(file, run_dir, min_seeds)
+    elif model is not None:
+        lm = _load(model, device, dtype, trust_remote_code)
+        with terminal.RichProgress() as progress:
+            found |= concept_views.try_on_model(file, lm, min_seeds, progress)
+    _print(found, as_json, terminal.concept_table)
+
+
+@app.command()
 def neuron(
     model: ModelName,
     name: Annotated[str, typer.Argument(metavar="L12N345", help="Layer and index, from 0.", show_default=False)],
@@ -390,11 +524,14 @@ def main() -> None:
     """Entry point: runs a command, and turns errors into one line and an exit code."""
     debug = "--debug" in sys.argv
     _set_up_logging(debug)
+    keep_environment()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _on_signal)
     try:
         outcome = app(standalone_mode=False)
         code = outcome if isinstance(outcome, int) else 0
+    except JudgeStoppedError as error:
+        code = _fail(JudgeStoppedError(f"{error}; go on with: {_this_command()}"), debug)
     except CotlensError as error:
         code = _fail(error, debug)
     except BrokenPipeError:
@@ -409,15 +546,30 @@ def main() -> None:
     sys.exit(code)
 
 
-def _run(config: RunConfig, out: Path, new_run: bool, as_json: bool, stage: str | None = None) -> None:
+def _run(
+    config: RunConfig, out: Path, new_run: bool, as_json: bool, stage: str | None = None, ask_again: bool = False
+) -> None:
     from cotlens import terminal
     from cotlens.pipeline import run_pipeline
 
     if new_run:
         out = _free_folder(out)
     with terminal.RichProgress() as progress:
-        finished = run_pipeline(config, out, progress, only=stage)
+        finished = run_pipeline(config, out, progress, only=stage, ask_again=ask_again)
     _show(finished, as_json)
+
+
+def _estimate(config: RunConfig, out: Path, as_json: bool) -> None:
+    """What judging would cost, in a run whose neurons are projected already."""
+    from cotlens import terminal
+    from cotlens.concepts.estimate import estimate
+    from cotlens.pipeline import local_judge, validate
+    from cotlens.store import open_run
+
+    validate(config, with_inputs=False)
+    run = open_run(out)
+    run.manifest.config = config
+    _print(estimate(run, local_judge(config)), as_json, terminal.estimate_table)
 
 
 def _show(run: Run, as_json: bool) -> None:
@@ -499,6 +651,49 @@ def _flags(
     }
 
 
+def _judge_flags(
+    judges: list[str] | None,
+    base_urls: list[str] | None,
+    api_version: str | None,
+    api_key: str | None,
+    concepts: str | None,
+    open_labels: bool | None,
+) -> dict[str, object]:
+    if api_key is not None:
+        from cotlens.judge.access import give_key
+
+        give_key(api_key)
+    parts = [text.partition("=") for text in base_urls or ()]
+    named = {name: url for name, equals, url in parts if equals and "://" not in name}
+    plain = ["".join(part) for part in parts if part[0] not in named]
+    if len(plain) > 1 or (plain and named):
+        raise InputError("--judge-base-url: with several servers write JUDGE=URL for each")
+    return {
+        "label.judge": judges[0] if judges else None,
+        "label.second_judges": judges[1:] if judges else None,
+        "label.base_url": plain[0] if plain else named or None,
+        "label.api_version": api_version,
+        "label.concepts": concepts,
+        "label.mode": None if open_labels is None else "open" if open_labels else "concepts",
+    }
+
+
+def _cost_flags(
+    max_cost_usd: float | None,
+    max_calls: int | None,
+    price_in: float | None,
+    price_out: float | None,
+    concurrency: int | None,
+) -> dict[str, object]:
+    return {
+        "label.max_cost_usd": max_cost_usd,
+        "label.max_calls": max_calls,
+        "label.price_in_usd": price_in,
+        "label.price_out_usd": price_out,
+        "label.concurrency": concurrency,
+    }
+
+
 def _check_own_settings(stage: str, overrides: list[str] | tuple[()]) -> None:
     for text in overrides:
         if text.partition(".")[0] != stage:
@@ -518,6 +713,8 @@ def _free_folder(wanted: Path) -> Path:
 
 def _set_up_logging(debug: bool) -> None:
     logging.basicConfig(stream=sys.stderr, format="cotlens: %(message)s", level=logging.WARNING, force=True)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RedactingFilter())
     logging.getLogger("cotlens").setLevel(logging.DEBUG if debug else logging.INFO)
 
 
@@ -547,8 +744,8 @@ def _fail(error: CotlensError, debug: bool) -> int:
     if debug:
         import traceback
 
-        sys.stderr.write(hide_user_info(traceback.format_exc()))
-    message = hide_user_info(" ".join(str(error).split()))
+        sys.stderr.write(redact(hide_user_info(traceback.format_exc())))
+    message = redact(hide_user_info(" ".join(str(error).split())))
     sys.stderr.write(f"cotlens: {message}\n".encode("utf-8", "backslashreplace").decode())
     return error.exit_code
 

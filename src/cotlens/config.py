@@ -15,11 +15,13 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
+from cotlens.credentials import clean_url, redact
 from cotlens.errors import ConfigError, near_match
 from cotlens.files import parse_yaml, read_text
 from cotlens.redaction import hide_user_info
 
 __all__ = [
+    "LABEL_OPERATIONAL",
     "AnalyzeConfig",
     "DiscoverConfig",
     "FieldMapping",
@@ -190,15 +192,82 @@ class ProjectConfig(_Section):
 
 
 class LabelConfig(_Section):
+    mode: Literal["concepts", "open"] = "concepts"
+    """``concepts``: the judge is asked about each concept. ``open``: it names the concept itself, and names are
+    merged."""
     judge: str = "lexicon"
-    """Who decides whether a neuron's tokens carry a concept. ``lexicon``: word lists, offline.
-    Paper: GPT-4."""
+    """Who decides whether a neuron's tokens carry a concept: ``lexicon`` (word lists, offline), ``openai/MODEL``,
+    ``azure/DEPLOYMENT``, ``anthropic/MODEL``, ``hf/MODEL`` (on this machine) or ``mock/FILE``. Paper: GPT-4."""
+    second_judges: tuple[str, ...] = ()
+    """Judges that are asked the same questions. They decide nothing; their agreement with the first is reported."""
     concepts: str | None = None
     """YAML file of concepts; the paper's seven when absent."""
     min_seeds: PositiveInt = 2
     """Distinct seed words among a neuron's tokens before it is judged. Paper: more than one."""
     min_layer: int | None = Field(default=None, ge=0)
     """Lowest layer that is labelled; when absent the paper's share, 6 of 32 layers, rounded."""
+    show: Literal["active", "both"] = "active"
+    """``active``: the judge sees the tokens that the neuron promotes with the sign it was active with. ``both``: also
+    those that it suppresses."""
+    open_neurons: PositiveInt = 200
+    """In the mode ``open``: how many neurons are judged, those active most often."""
+    random_controls: int = Field(default=100, ge=0)
+    """Questions about random neurons that are mixed in; a yes is a false positive."""
+    shuffled_controls: int = Field(default=100, ge=0)
+    """Questions about the judged neurons' own tokens dealt anew; a yes is a false positive."""
+    retests: int = Field(default=50, ge=0)
+    """Questions that are asked twice."""
+    detection: int = Field(default=0, ge=0)
+    """Labels that are checked by texts: can the judge tell where the neuron is active? None when 0."""
+    detection_contexts: PositiveInt = 5
+    """Texts with the neuron active, and as many without, for each checked label."""
+    prompt_version: PositiveInt = 1
+    """Version of the texts that a judge reads."""
+    base_url: str | dict[str, str] | None = None
+    """URL of the judge's server, such as ``http://localhost:8000/v1``; or a map from judges to URLs. Azure: the
+    endpoint. A user name and password in it are used and not stored."""
+    api_version: str | None = None
+    """Azure's API version; ``OPENAI_API_VERSION`` when absent."""
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    """Of a judge behind a server. Left out, and recorded so, where the model takes none."""
+    max_reply_tokens: PositiveInt = 300
+    """Longest reply, in tokens. Models that reason before they answer need a few thousand."""
+    concurrency: PositiveInt = 8
+    """Questions put to a server at once."""
+    timeout_s: float = Field(default=60.0, gt=0)
+    """Longest silence of a server within a call."""
+    max_attempts: PositiveInt = 6
+    """Calls for one question when a server is busy or breaks off."""
+    max_wait_s: float = Field(default=300.0, ge=0)
+    """Longest wait that a busy server may ask for; beyond it the run stops and can be resumed."""
+    max_cost_usd: float | None = Field(default=None, ge=0)
+    """Most that the judges may cost in this run, all tries together; reserved before each call."""
+    max_calls: int | None = Field(default=None, ge=0)
+    """Most calls to the judges' servers in this run, all tries together."""
+    price_in_usd: float | None = Field(default=None, ge=0)
+    """What a million tokens of question cost; the list price when absent."""
+    price_out_usd: float | None = Field(default=None, ge=0)
+    """What a million tokens of reply cost; the list price when absent."""
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """The judge that decides, then the others."""
+        return (self.judge, *self.second_judges)
+
+    @field_validator("base_url")
+    @classmethod
+    def _without_passwords(cls, given: str | dict[str, str] | None) -> str | dict[str, str] | None:
+        if isinstance(given, dict):
+            return {judge: clean_url(url) for judge, url in given.items()}
+        return given if given is None else clean_url(given)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.judges)) != len(self.judges):
+            raise ValueError("a judge is named twice")
+        if (self.price_in_usd is None) != (self.price_out_usd is None):
+            raise ValueError("give the prices of both tokens in and tokens out")
+        return self
 
 
 class AnalyzeConfig(_Section):
@@ -271,7 +340,10 @@ def default_study() -> RunConfig:
 
 
 #: How a run is carried out, not what it computes; these may differ when a run is resumed.
-OPERATIONAL = frozenset({"model.device", "generate.batch_size"})
+LABEL_OPERATIONAL = frozenset(
+    "concurrency timeout_s max_attempts max_wait_s max_cost_usd max_calls price_in_usd price_out_usd".split()
+)
+OPERATIONAL = frozenset({"model.device", "generate.batch_size"}) | {f"label.{key}" for key in LABEL_OPERATIONAL}
 
 
 def load_config(
@@ -386,7 +458,7 @@ def _explain(error: ValidationError, origins: dict[str, str]) -> list[str]:
         else:
             text = f"{place}: {item['msg'].removeprefix('Value error, ')}, got {hide_user_info(repr(item['input']))}"
         mistakes.setdefault(_origin(place, origins), []).append(text)
-    return [f"{source}: {'; '.join(texts)}" for source, texts in mistakes.items()]
+    return [redact(f"{source}: {'; '.join(texts)}") for source, texts in mistakes.items()]
 
 
 def _origin(place: str, origins: dict[str, str]) -> str:

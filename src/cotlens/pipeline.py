@@ -13,14 +13,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cotlens.config import RunConfig
+from cotlens.config import LABEL_OPERATIONAL, LabelConfig, RunConfig
 from cotlens.data import load_problems, make_template
-from cotlens.errors import ConfigError, RunMismatchError
+from cotlens.errors import ConfigError, ItemsFailedError, RunMismatchError
 from cotlens.files import content_hash
 from cotlens.store import Run, RunWriter, open_run
 from cotlens.types import Problem, Progress, Silent
 
 if TYPE_CHECKING:
+    from cotlens.judge import Judge
     from cotlens.model.language_model import LanguageModel
 
 __all__ = ["STAGES", "Stage", "run_pipeline", "validate"]
@@ -36,6 +37,10 @@ class Study:
     """The model's fingerprint, where it was looked up already."""
     checked: list[Problem] = field(default_factory=list)
     """The problems, where they were read already."""
+    ask_again: bool = False
+    """Whether judges are asked anew what they gave no verdict on."""
+    failed: str = ""
+    """What could not be done, though all stages ended."""
 
     @cached_property
     def lm(self) -> LanguageModel:
@@ -105,7 +110,17 @@ def _project(study: Study) -> None:
 def _label(study: Study) -> None:
     from cotlens.concepts import label_stage
 
-    label_stage(study.run, study.progress)
+    run = study.run
+    before = run.manifest.stages["label"].parts.get("concepts.parquet")
+    failed = label_stage(run, study.progress, local_judge(run.config), study.ask_again)
+    after = run.manifest.stages["label"].parts["concepts.parquet"]
+    if before is not None and before.sha256 != after.sha256:
+        run.forget(name for name, stage in STAGES.items() if name != "label" and "label" in _needed(stage.name))
+    if failed:
+        study.failed = (
+            f"{failed} questions got no reply from the judge and count as not answered; to ask them again: "
+            f"cotlens label {run.path}"
+        )
 
 
 def _reread(study: Study) -> None:
@@ -147,7 +162,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage("discover", _discover, lambda c: c.discover.model_dump(), after=("generate",)),
         Stage("project", _project, lambda c: c.project.model_dump(), after=("discover",)),
-        Stage("label", _label, lambda c: [c.label.model_dump(), _concepts_key(c)], after=("project",)),
+        Stage("label", _label, lambda c: [_label_key(c), c.seed], after=("project",)),
         Stage("reread", _reread, _reread_settings, after=("discover",)),
         Stage("analyze", _analyze, lambda c: [c.analyze.model_dump(), c.seed], after=("reread", "label")),
         Stage("intervene", _intervene, lambda c: [c.intervene.model_dump(), c.seed], after=("label",)),
@@ -156,20 +171,32 @@ STAGES: dict[str, Stage] = {
 }
 
 
-def run_pipeline(config: RunConfig, out: Path, progress: Progress | None = None, only: str | None = None) -> Run:
+def run_pipeline(
+    config: RunConfig,
+    out: Path,
+    progress: Progress | None = None,
+    only: str | None = None,
+    ask_again: bool = False,
+) -> Run:
     """Run all stages, or one and whatever it needs, in the directory ``out``; go on where an earlier try ended.
 
     For one stage the stored completions are taken as they are: labels and figures can be made again where neither the
-    model nor the problems are at hand.
+    model nor the problems are at hand. With ``ask_again`` the neurons are labelled again, and judges asked anew what
+    they gave no verdict on.
 
     Raises:
         CotlensError: bad input is found before a model is loaded.
+        ItemsFailedError: all stages ended, and some questions to a judge have no reply.
     """
     given = _has_completions(out) if only not in (None, "generate") else False
     problems = validate(config, with_inputs=not given)
+    if "label" in _needed(only or "report") and not _is_labelled(out, config):
+        check_keys(config)
     model = None if given else find_model(config)
     with RunWriter.open(out, config, may_differ=only is not None) as run:
-        study = Study(run, progress or Silent(), model, problems)
+        study = Study(run, progress or Silent(), model, problems, ask_again)
+        if ask_again:
+            run.reopen("label")
         keys: dict[str, str] = {}
         for stage in STAGES.values():
             if only is not None and stage.name not in _needed(only):
@@ -188,7 +215,10 @@ def run_pipeline(config: RunConfig, out: Path, progress: Progress | None = None,
             if run.begin(stage.name, keys[stage.name]):
                 started = time.monotonic()
                 stage.work(study)
-                run.finish(stage.name, time.monotonic() - started)
+                if not (stage.name == "label" and study.failed):
+                    run.finish(stage.name, time.monotonic() - started)
+        if study.failed:
+            raise ItemsFailedError(study.failed)
         return Run(run.path, run.manifest)
 
 
@@ -201,7 +231,7 @@ def validate(config: RunConfig, with_inputs: bool = True) -> list[Problem]:
         InputError: naming every wrong name, file or row.
     """
     from cotlens.concepts import load_concepts
-    from cotlens.judge import make_judge
+    from cotlens.judge import check_judge
 
     for variant in config.prompt.variants if with_inputs else ():
         make_template(variant, config.prompt)
@@ -217,8 +247,32 @@ def validate(config: RunConfig, with_inputs: bool = True) -> list[Problem]:
             f"{', '.join(config.prompt.variants)}"
         )
     load_concepts(config.label.concepts)
-    make_judge(config.label.judge)
+    for judge in config.label.judges:
+        check_judge(judge, config.label)
+        if judge.startswith("hf/"):
+            from cotlens.model.source import resolve_model
+
+            resolve_model(judge.removeprefix("hf/"))
     return load_problems(config.problems) if with_inputs else []
+
+
+def check_keys(config: RunConfig) -> None:
+    """Raise a `JudgeStoppedError` if the key of a judge is not set: before hours of work, not after them."""
+    from cotlens.judge import check_judge
+
+    for judge in config.label.judges:
+        check_judge(judge, config.label, with_key=True)
+
+
+def local_judge(config: RunConfig) -> Callable[[str, LabelConfig], Judge]:
+    """Makes judges that are models on this machine; they run where the studied model does."""
+
+    def make(model: str, settings: LabelConfig) -> Judge:
+        from cotlens.local_judge import LocalJudge
+
+        return LocalJudge(model, settings, config.model.device, config.model.dtype)
+
+    return make
 
 
 def find_model(config: RunConfig) -> dict[str, Any]:
@@ -256,9 +310,19 @@ def _needed(name: str) -> set[str]:
     return {name}.union(*(_needed(before) for before in STAGES[name].after))
 
 
-def _concepts_key(config: RunConfig) -> str:
+def _is_labelled(out: Path, config: RunConfig) -> bool:
+    """Whether the run is labelled already, with these settings."""
+    if not (out / "manifest.json").exists():
+        return False
+    run = open_run(out)
+    return run.is_done("label") and _label_key(run.config) == _label_key(config)
+
+
+def _label_key(config: RunConfig) -> list[Any]:
     from cotlens.concepts import load_concepts
 
-    return content_hash(
-        [(c.id, c.question, sorted(c.seeds), sorted(c.words)) for c in load_concepts(config.label.concepts)]
-    )
+    concepts = [
+        (c.id, c.name, c.question, c.description, c.negatives, sorted(c.seeds), sorted(c.words))
+        for c in load_concepts(config.label.concepts)
+    ]
+    return [config.label.model_dump(exclude=set(LABEL_OPERATIONAL)), concepts]

@@ -15,7 +15,7 @@ import io
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,7 +33,17 @@ __all__ = ["Manifest", "PartRecord", "Run", "RunWriter", "StageRecord", "damaged
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
-_RECORDED_PACKAGES = ("cotlens", "torch", "transformers", "tokenizers", "numpy", "polars", "altair")
+_RECORDED_PACKAGES = (
+    "cotlens",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "numpy",
+    "polars",
+    "altair",
+    "openai",
+    "anthropic",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +130,10 @@ class Run:
     def concepts(self) -> pl.DataFrame:
         """One row per neuron, sign and concept that the judge confirmed: the reasoning neurons."""
         return self._frame("label", "concepts.parquet")
+
+    def reliability(self) -> pl.DataFrame:
+        """How far the judges can be trusted: one row per measure, judge and concept."""
+        return self._frame("label", "reliability.parquet")
 
     def frequencies(self) -> pl.DataFrame:
         """Activation frequency of each concept's neurons, and of random ones, under each variant."""
@@ -230,6 +244,17 @@ class RunWriter(Run):
         record.status, record.finished_at = "done", _now()
         record.duration_s += duration_s
         self.save_manifest()
+
+    def forget(self, stages: Iterable[str]) -> None:
+        """Drop these stages from the manifest: what they read has changed, and they are made again."""
+        for stage in stages:
+            self.manifest.stages.pop(stage, None)
+        self.save_manifest()
+
+    def reopen(self, stage: str) -> None:
+        """Have a stage that is done worked on once more; its files stay."""
+        if stage in self.manifest.stages:
+            self.manifest.stages[stage].status = "running"
 
     def has_part(self, stage: str, name: str) -> bool:
         return name in self.manifest.stages[stage].parts

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
+from cotlens.report.judges import label_replies
 from cotlens.report.tables import concept_order
 from cotlens.report.text import count, decimal, readable
 from cotlens.store import Run
@@ -71,7 +73,7 @@ def concept_groups(run: Run, concepts: pl.DataFrame, neurons: pl.DataFrame, most
                     hits=count(row["signed_hits"]),
                     value_norm=decimal(row["value_norm"]),
                     tokens=tuple(visible(token) for token in row["tokens"][:10]),
-                    reason=readable(reasons.get((str(signed.id), signed.sign, concept), "no reason recorded"), 240),
+                    reason=readable(_reason(reasons, signed, concept), 240),
                 )
             )
         groups.append(ConceptGroup(readable(concept, 40), chosen.height, tuple(shown)))
@@ -109,6 +111,12 @@ def _reasons(run: Run) -> dict[tuple[str, int, str], str]:
     """The reason of each confirmed neuron, sign and concept; the last one given counts."""
     return {
         (reply["neuron"], reply["sign"], reply["concept"]): str(reply.get("reason") or "")
-        for reply in run.judgements()
-        if reply.get("verdict")
+        for reply in label_replies(run)
+        if reply.get("verdict") or reply.get("answer")
     }
+
+
+def _reason(reasons: Mapping[tuple[str, int, str], str], neuron: SignedNeuron, concept: str) -> str:
+    """Where the judge named the concept itself, the question had none."""
+    place = str(neuron.id), neuron.sign
+    return reasons.get((*place, concept)) or reasons.get((*place, "")) or "no reason recorded"

@@ -70,7 +70,7 @@ def settings(run: Run, problems: int, lowest: int) -> list[tuple[str, str]]:
         ("Ranker", config.discover.ranker),
         ("Recorded", f"{config.discover.questions} completions"),
         ("Projection", f"{config.project.top_n} tokens at each end, norm {config.project.norm}"),
-        ("Judge", config.label.judge),
+        ("Judge", ", beside it ".join(config.label.judges)),
         ("Labelled layers", f"{lowest} and above; {config.label.min_seeds} seed words or more"),
         ("Controls", f"{analyze.control_draws} random sets"),
         ("Intervals", f"{analyze.confidence:.0%}; {count(analyze.bootstrap)} resamples"),

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from cotlens.report import exhibits, facts, words
 from cotlens.report.all_figures import all_figures
 from cotlens.report.catalogue import changed_answer, concept_groups
+from cotlens.report.judges import judge_exhibit, label_replies
 from cotlens.report.prompts import prompt_exhibit
 from cotlens.report.results import Results, read_results
 from cotlens.report.svg import concept_colour
@@ -62,6 +63,7 @@ def _context(results: Results) -> dict[str, Any]:
         "apart_words": words.apart_words(results.comparison),
         "frequency_words": words.frequency_words(results.comparison),
         "judged": _judged_words(results),
+        "trust": judge_exhibit(run),
         "groups": concept_groups(run, results.concepts, results.neurons),
         "walk": walk_through(run, results.concepts, results.neurons),
         "colours": {concept: (place, concept_colour(place)) for place, concept in enumerate(results.concept_ids)},
@@ -75,7 +77,7 @@ def _context(results: Results) -> dict[str, Any]:
 
 def _judged_words(results: Results) -> str:
     """How many pairs of neuron and concept were judged, and with what outcome."""
-    asked = {(reply["neuron"], reply["sign"], reply["concept"]): reply for reply in results.run.judgements()}
+    asked = {(reply["neuron"], reply["sign"], reply["concept"]): reply for reply in label_replies(results.run)}
     failed = sum(reply["status"] != "ok" for reply in asked.values())
     text = (
         f"{len(asked):,} pairs of a signed neuron and a concept passed the seed-word filter and were judged; "

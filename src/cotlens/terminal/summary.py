@@ -9,6 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cotlens.terminal.judges import reliability_table
+
 __all__ = ["files_written", "rescored_table", "summary"]
 
 _CHANGES_SHOWN = 40
@@ -20,6 +22,8 @@ def summary(found: dict[str, Any]) -> RenderableType:
     if "accuracy" in found:
         parts.append(_accuracy_table(found["accuracy"]))
         parts.append(_frequency_table(found["frequencies"]))
+    if "reliability" in found:
+        parts.append(reliability_table(found["reliability"]))
     if "interventions" in found:
         parts.append(_intervention_table(found["interventions"], found["intervention_p_value"]))
     unfinished = [stage for stage, status in found["stages"].items() if status != "done"]

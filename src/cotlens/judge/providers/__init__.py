@@ -1,0 +1,1 @@
+"""Servers that judge: one small class each, imported when it is used."""
