@@ -54,6 +54,20 @@ def test_hooks_are_gone_after_an_error(lm: LanguageModel) -> None:
     assert hooks(lm) == 0
 
 
+def test_more_steps_than_are_scored_at_a_time_come_out_whole_and_in_order(lm: LanguageModel) -> None:
+    ids = torch.randint(1, 200, (3, 100), generator=torch.Generator().manual_seed(0))
+    inputs: list[torch.Tensor] = []
+    keep = lm.ffn[1].down_projection.register_forward_pre_hook(lambda _, given: inputs.append(given[0].flatten(0, 1)))
+    with capture_top_neurons(lm, 5) as recorder, torch.inference_mode():
+        recorder.positions = torch.arange(300).flip(0)
+        lm.model(ids)
+        found = recorder.take()
+    keep.remove()
+    expected = (inputs[0].flip(0).abs() * lm.ffn[1].value_norms()).topk(5, dim=1)
+    np.testing.assert_array_equal(found.neuron[:, 1], expected.indices.numpy())
+    np.testing.assert_array_equal(found.score[:, 1], expected.values.numpy())
+
+
 def test_nothing_is_recorded_without_positions(llama: LanguageModel) -> None:
     with capture_top_neurons(llama, 5) as recorder:
         llama.model(torch.tensor([[1, 2, 3]]))

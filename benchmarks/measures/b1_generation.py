@@ -10,9 +10,12 @@ from benchmarks.floors import generation_floor
 from benchmarks.plan import Plan
 from benchmarks.rows import Row, compare
 from benchmarks.worker import Measured, PeerFailedError, Worker
+from cotlens.config import GenerateConfig
 
 NAME = "B1"
 GOAL = 5.0
+#: The default of `cotlens.generate`.
+STOP = GenerateConfig().stop
 
 
 def run(plan: Plan) -> Iterator[Row]:
@@ -38,6 +41,22 @@ def run(plan: Plan) -> Iterator[Row]:
         yield _row(work, ours, name, measured.get(name, one), written, GOAL if name == best else None)
     yield from _others(plan, job, work, ours, tried[best], written)
     yield _bound(plan, work, ours)
+    yield _stopped(plan, tried[best])
+
+
+def _stopped(plan: Plan, size: int) -> Row:
+    """As a study asks: a completion ends where it invents a next question. Both get the same stop text."""
+    job = plan.generation_job(stop=list(STOP))
+    peer = "transformers generate, stop_strings"
+    workers = {"cotlens": plan.ours("generation:prepare", **job),
+               peer: plan.peer("transformers_generate:batched", **job, batch_size=size)}  # fmt: skip
+    found = plan.measure(workers, {"cotlens": plan.repetitions, peer: 1})
+    ours = found["cotlens"]
+    if isinstance(ours, str):
+        raise PeerFailedError(f"cotlens generate: {ours}")
+    written = [one["text"] for one in ours.facts["completions"]]
+    work = f"generate, {plan.questions} questions, up to the stop text or {plan.new_tokens} tokens"
+    return _row(work, ours, f"{peer}, batch {size}", found[peer], written, GOAL)
 
 
 def _again(plan: Plan, best: Worker, found: tuple[Measured, Measured]) -> tuple[Measured, Measured]:

@@ -12,14 +12,17 @@ from cotlens import generate, load_model
 
 
 def prepare(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    """Continue all prompts; ``batch_size`` is ours to choose unless the job says it. No stop texts, so that every tool
-    writes the same number of tokens."""
+    """Continue all prompts; ``batch_size`` is ours to choose unless the job says it.
+
+    Without ``stop`` in the job no text ends a completion, so that every tool writes the same number of tokens.
+    """
+    stop = tuple(job.get("stop", ()))
     lm = load_model(job["model"], device=job["device"], dtype=job["dtype"])
     generate(lm, job["prompts"][:2], max_new_tokens=2, stop=())
 
     def work() -> dict[str, Any]:
         done = generate(
-            lm, job["prompts"], max_new_tokens=job["max_new_tokens"], stop=(), batch_size=job.get("batch_size")
+            lm, job["prompts"], max_new_tokens=job["max_new_tokens"], stop=stop, batch_size=job.get("batch_size")
         )
         return {
             "completions": [

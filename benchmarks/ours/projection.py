@@ -21,6 +21,7 @@ def prepare(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     Where ``arrays`` names a file, the ids and logits of both ends are left in it.
     """
     lm = load_model(job["model"], device=job["device"], dtype=job["dtype"])
+    _touch(lm)
     wanted = _neurons(lm, job["layers"])
     project(lm, wanted[:: max(1, len(wanted) // 64)])
 
@@ -42,6 +43,7 @@ def prepare(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
 def prepare_bare(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     """The logits of the same neurons in the model's own precision, block by block into the same memory."""
     lm = load_model(job["model"], device=job["device"], dtype=job["dtype"])
+    _touch(lm)
     layers = lm.ffn[-(job["layers"] or lm.n_layers) :]
     values = torch.cat([ffn.value_vectors for ffn in layers]).contiguous()
     unembedding = lm.unembedding
@@ -54,6 +56,12 @@ def prepare_bare(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
 
     torch.mm(values[:BLOCK], unembedding.T, out=out[: len(values[:BLOCK])])
     return work
+
+
+def _touch(lm: LanguageModel) -> None:
+    """Read every weight once: they are mapped from the file, and a first read while working counts as its memory."""
+    for weights in lm.model.parameters():
+        weights.sum()
 
 
 def _neurons(lm: LanguageModel, layers: int | None) -> list[tuple[int, int]]:

@@ -27,10 +27,9 @@ def ends(model: Any, tokenizer: Any) -> set[int]:
     return {int(one) for one in ids | {tokenizer.eos_token_id} if one is not None}
 
 
-def texts(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """Generated rows of ids as facts: what stands before the end token, and its text."""
+def texts(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], stop: Sequence[str] = ()) -> dict[str, Any]:
+    """Generated rows of ids as facts: the text of what stands before the end token, up to the first of ``stop``."""
     stops = ends(model, tokenizer)
     cut = [ids[: next((n for n, one in enumerate(ids) if one in stops), len(ids))] for ids in map(list, rows)]
-    return {
-        "texts": [tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False) for ids in cut]
-    }
+    whole = [tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False) for ids in cut]
+    return {"texts": [min((text.split(one)[0] for one in stop), key=len, default=text) for text in whole]}

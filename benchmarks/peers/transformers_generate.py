@@ -12,8 +12,13 @@ from benchmarks.peers.loading import load, texts
 
 
 def batched(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    """``generate``, greedily, ``batch_size`` prompts at a time, sorted by length so that little is padded."""
+    """``generate``, greedily, ``batch_size`` prompts at a time, sorted by length so that little is padded.
+
+    A ``stop`` in the job is given as ``stop_strings``; the texts end before it.
+    """
+    stop = list(job.get("stop", ()))
     model, tokenizer = load(job)
+    ending = {"stop_strings": stop, "tokenizer": tokenizer} if stop else {}
     size = int(job["batch_size"])
     order = sorted(range(len(job["prompts"])), key=lambda place: -len(job["prompts"][place]))
 
@@ -24,10 +29,10 @@ def batched(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
             places = order[start : start + size]
             batch = tokenizer([job["prompts"][place] for place in places], return_tensors="pt", padding=True)
             batch = batch.to(model.device)
-            out = model.generate(**batch, max_new_tokens=job["max_new_tokens"], do_sample=False)
+            out = model.generate(**batch, max_new_tokens=job["max_new_tokens"], do_sample=False, **ending)
             generated = out[:, batch["input_ids"].shape[1] :].tolist()
             rows.update(zip(places, generated, strict=True))
-        return texts(model, tokenizer, [rows[place] for place in range(len(order))])
+        return texts(model, tokenizer, [rows[place] for place in range(len(order))], stop)
 
     batch = tokenizer(job["prompts"][:1], return_tensors="pt").to(model.device)
     model.generate(**batch, max_new_tokens=2, do_sample=False)

@@ -1,4 +1,3 @@
-import itertools
 from weakref import WeakKeyDictionary
 
 import pytest
@@ -7,6 +6,7 @@ import torch
 from cotlens import LanguageModel
 from cotlens.generate import batching
 from cotlens.generate.batching import choose_batch_size, rows_that_fit, rows_that_pay
+from cotlens.model.packed_weights import PackedWeights
 
 
 @pytest.fixture(autouse=True)
@@ -32,33 +32,46 @@ def test_copies_of_the_prefix_count_where_it_is_not_shared(
 
 
 def test_never_more_rows_than_there_are(llama: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "_tokens_per_second", lambda *_: pytest.fail("few rows need no timing"))
+    monkeypatch.setattr(batching, "_time_forward", lambda *_: pytest.fail("few rows need no timing"))
     assert choose_batch_size(llama, 60, 150, 900, rows=3) == 3
 
 
 @pytest.mark.parametrize(
-    ("speeds", "rows"), [((100, 105), 16), ((100, 180, 200), 32), ((100, 190, 360, 380), 64)], ids=str
+    ("seconds", "rows", "chosen"),
+    [
+        ({16: 1.0, 32: 1.9}, 5000, 16),
+        ({16: 1.0, 32: 1.5, 64: 2.9}, 5000, 32),
+        ({16: 1.0, 32: 1.1, 64: 1.2, 128: 2.3}, 5000, 64),
+        ({16: 1.0, 24: 1.5}, 24, 24),  # two rounds of 16 take longer than one of 24
+        ({16: 1.0, 24: 1.95}, 24, 16),
+        ({16: 1.0, 32: 1.0, 33: 1.8}, 33, 33),
+    ],
+    ids=str,
 )
-def test_the_batch_grows_while_it_pays(
-    llama: LanguageModel, monkeypatch: pytest.MonkeyPatch, speeds: tuple[int, ...], rows: int
+def test_the_batch_grows_while_all_rows_are_through_sooner(
+    llama: LanguageModel, monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float], rows: int, chosen: int
 ) -> None:
-    seen: list[int] = []
-    given = itertools.chain(speeds, itertools.repeat(0))
+    timed: list[int] = []
 
-    def speed(_: LanguageModel, tokens: int) -> float:
-        seen.append(tokens)
-        return next(given)
+    def time_forward(_: LanguageModel, tokens: int, packed: object) -> float:
+        timed.append(tokens)
+        return seconds[tokens]
 
-    monkeypatch.setattr(batching, "_tokens_per_second", speed)
-    assert choose_batch_size(llama, 60, 150, 900, rows=5000) == rows
-    assert seen == [16 * 2**n for n in range(len(speeds))]
-    assert rows_that_pay(llama) == rows, "timed once"
-    assert len(seen) == len(speeds)
+    monkeypatch.setattr(batching, "_time_forward", time_forward)
+    assert choose_batch_size(llama, 60, 150, 900, rows=rows) == chosen
+    assert choose_batch_size(llama, 60, 150, 900, rows=rows) == chosen
+    assert sorted(timed) == sorted(seconds), "each size is timed once"
 
 
-def test_the_timing_is_of_real_forward_passes(llama: LanguageModel) -> None:
+def test_the_timing_is_of_real_forward_passes_with_the_weights_that_decoding_uses(llama: LanguageModel) -> None:
     seen: list[torch.Size] = []
     hook = llama.ffn[0].down_projection.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
-    assert rows_that_pay(llama) in [16 * 2**n for n in range(7)]
+    packed = PackedWeights.of(llama, 64)
+    assert packed is not None
+    used: list[bool] = []
+    watch = llama.ffn[0].down_projection.register_forward_hook(lambda m, *_: used.append("forward" in m.__dict__))
+    assert rows_that_pay(llama, 5000, 64, packed) in (16, 32, 64)
     hook.remove()
+    watch.remove()
     assert seen[0] == (1, 16, 48)
+    assert all(used)

@@ -57,7 +57,7 @@ def norm(layer: LayerTrace) -> Float[Tensor, "T F"]:
     Source: Geva et al. (2022), *Transformer Feed-Forward Layers Build Predictions by Promoting Concepts in the
     Vocabulary Space*; used by Rai & Yao (2024).
     """
-    return layer.coefficient.abs() * layer.value_norm
+    return layer.coefficient.abs().mul_(layer.value_norm)
 
 
 def signed(layer: LayerTrace) -> Float[Tensor, "T F"]:

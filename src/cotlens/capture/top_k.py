@@ -34,6 +34,10 @@ __all__ = [
 ]
 
 
+#: Steps that are scored at a time on a CPU: their coefficients stay in its cache from the first operation to the last.
+_CACHED_ROWS = 128
+
+
 class LayerTop(NamedTuple):
     """The top-K of one layer at ``T`` steps; ``finite`` says whether all its coefficients and value vectors are."""
 
@@ -78,8 +82,9 @@ class TopKRecorder:
                 return
             flat = inputs[0].detach().reshape(-1, inputs[0].shape[-1])
             at = self.positions.to(flat.device)  # layers may lie on several devices
-            trace = LayerTrace(flat[at].float(), self._norms[layer], self._top_k)
-            self._found.append(best_of_layer(self._ranker, trace))
+            rows = torch.split(at, _CACHED_ROWS) if flat.device.type == "cpu" else (at,)
+            traces = (LayerTrace(flat[some].float(), self._norms[layer], self._top_k) for some in rows)
+            self._found.append(_joined([best_of_layer(self._ranker, trace) for trace in traces]))
 
         return keep_top_k
 
@@ -103,6 +108,14 @@ def best_of_layer(ranker: Ranker, trace: LayerTrace) -> LayerTop:
     neuron = select_top_k(score, trace.top_k)
     finite = trace.coefficient.sum().isfinite() & trace.value_norm.sum().isfinite()
     return LayerTop(neuron, trace.coefficient.gather(1, neuron), score.gather(1, neuron), finite)
+
+
+def _joined(parts: Sequence[LayerTop]) -> LayerTop:
+    """The steps of one after those of the other."""
+    if len(parts) == 1:
+        return parts[0]
+    neuron, coefficient, score = (torch.cat([part[column] for part in parts]) for column in range(3))
+    return LayerTop(neuron, coefficient, score, torch.stack([part.finite for part in parts]).all())
 
 
 def stack_layers(layers: Sequence[LayerTop]) -> TopNeurons:

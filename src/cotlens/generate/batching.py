@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from weakref import WeakKeyDictionary
 
@@ -9,23 +11,30 @@ import torch
 
 from cotlens.model.language_model import LanguageModel
 from cotlens.model.memory import free_bytes
+from cotlens.model.packed_weights import PackedWeights
 
 __all__ = ["choose_batch_size", "rows_that_fit", "rows_that_pay"]
 
 _SHARE = 0.4  # of the free memory; the rest is for what can't be foreseen
 _LEAST = 16  # pays everywhere
 _MOST = 1024
-_GAIN = 1.15  # twice the rows must bring so many times the tokens per second
+_GAIN = 1.1  # a larger batch must be so many times as fast
 
-_timed: WeakKeyDictionary[LanguageModel, int] = WeakKeyDictionary()
+_timed: WeakKeyDictionary[LanguageModel, dict[int, float]] = WeakKeyDictionary()
 
 
 def choose_batch_size(
-    lm: LanguageModel, suffix_length: int, max_new_tokens: int, prefix_length: int, rows: int, groups: int = 1
+    lm: LanguageModel,
+    suffix_length: int,
+    max_new_tokens: int,
+    prefix_length: int,
+    rows: int,
+    groups: int = 1,
+    packed: PackedWeights | None = None,
 ) -> int:
-    """Rows per forward pass for ``rows`` in all, of so many different interventions."""
+    """Rows per forward pass for ``rows`` in all, of so many different edits, decoded with ``packed`` weights."""
     fitting = min(rows, rows_that_fit(lm, suffix_length, max_new_tokens, prefix_length, groups / rows))
-    return fitting if fitting <= _LEAST else min(fitting, rows_that_pay(lm))
+    return fitting if fitting <= _LEAST else rows_that_pay(lm, rows, fitting, packed)
 
 
 def rows_that_fit(
@@ -46,22 +55,36 @@ def rows_that_fit(
     return max(1, int(_SHARE * free_bytes(lm.device) / (cache + scores + activations + logits)))
 
 
-def rows_that_pay(lm: LanguageModel) -> int:
-    """Beyond how many rows a step takes as much longer as it does more; a power of two, timed once per model."""
-    if lm not in _timed:
-        rows, speed = _LEAST, _tokens_per_second(lm, _LEAST)
-        while rows < _MOST and (faster := _tokens_per_second(lm, 2 * rows)) > _GAIN * speed:
-            rows, speed = 2 * rows, faster
-        _timed[lm] = rows
-    return _timed[lm]
+def rows_that_pay(lm: LanguageModel, rows: int, most: int, packed: PackedWeights | None = None) -> int:
+    """With how many at a time, at most ``most``, all rows are through soonest; each size is timed once per model."""
+    most = min(most, _MOST)
+
+    def seconds(size: int) -> float:
+        return math.ceil(rows / size) * _step_s(lm, size, packed)
+
+    size = min(_LEAST, most)
+    while size < most:
+        larger = min(2 * size, most)
+        if seconds(size) < _GAIN * seconds(larger):
+            break
+        size = larger
+    return size
+
+
+def _step_s(lm: LanguageModel, tokens: int, packed: PackedWeights | None) -> float:
+    timed = _timed.setdefault(lm, {})
+    if tokens not in timed:
+        timed[tokens] = _time_forward(lm, tokens, packed)
+    return timed[tokens]
 
 
 @torch.inference_mode()
-def _tokens_per_second(lm: LanguageModel, tokens: int) -> float:
+def _time_forward(lm: LanguageModel, tokens: int, packed: PackedWeights | None) -> float:
     ids = torch.zeros(1, tokens, dtype=torch.long, device=lm.device)
     best = float("inf")
-    for _ in range(3):
-        started = time.perf_counter()
-        lm.model.base_model(ids, use_cache=False).last_hidden_state.sum().item()  # waits for an accelerator
-        best = min(best, time.perf_counter() - started)
-    return tokens / best
+    with contextlib.nullcontext() if packed is None else packed.used():
+        for _ in range(3):
+            started = time.perf_counter()
+            lm.model.base_model(ids, use_cache=False).last_hidden_state.sum().item()  # waits for an accelerator
+            best = min(best, time.perf_counter() - started)
+    return best

@@ -27,8 +27,8 @@ Intervention = Sequence[Edit]
 
 #: Tokens of new rows per forward pass.
 _TOKENS_AT_ONCE = 2048
-#: From so many new tokens on it pays to order the weights first.
-_LONG = 32
+#: From so many new tokens on it pays to order the weights first; for so many rows where their number is open.
+_LONG, _MANY = 32, 64
 
 
 def generate(
@@ -106,11 +106,11 @@ def complete(
     rows.sort(key=lambda row: row.group)
     prefixes = Prefixes(lm, prompts[0][:shared], [terms_of(lm, edits) for edits in distinct])
     longest = max(len(row.suffix) for row in rows)
+    packed = PackedWeights.of(lm, min(len(rows), batch_size or _MANY)) if max_new_tokens >= _LONG else None
     if batch_size is None:
-        batch_size = choose_batch_size(lm, longest, max_new_tokens, shared, len(rows), len(distinct))
-    decoding = _Decoding(
-        lm, prefixes, StopRule(lm, tuple(stop), max_new_tokens), rows, batch_size, longest + max_new_tokens
-    )
+        batch_size = choose_batch_size(lm, longest, max_new_tokens, shared, len(rows), len(distinct), packed)
+    rule = StopRule(lm, tuple(stop), max_new_tokens)
+    decoding = _Decoding(lm, prefixes, rule, rows, batch_size, longest + max_new_tokens, packed)
     for row, stopped in decoding.run():
         yield row.index, Completion(tuple(prompts[row.index]), stopped.token_ids, stopped.text, stopped.reason)
 
@@ -142,7 +142,14 @@ class _Decoding:
     """Rows under way, and rows that wait for a place among them."""
 
     def __init__(
-        self, lm: LanguageModel, prefixes: Prefixes, rule: StopRule, rows: Iterable[_Row], size: int, columns: int
+        self,
+        lm: LanguageModel,
+        prefixes: Prefixes,
+        rule: StopRule,
+        rows: Iterable[_Row],
+        size: int,
+        columns: int,
+        packed: PackedWeights | None,
     ) -> None:
         self._lm = lm
         self._prefixes = prefixes
@@ -150,8 +157,7 @@ class _Decoding:
         self._waiting = deque(rows)
         self._size = min(size, len(self._waiting))
         self._columns = columns
-        # Ordering the weights takes as long as some steps.
-        self._packed = PackedWeights.of(lm, self._size) if rule.max_new_tokens >= _LONG else None
+        self._packed = packed
         self._open()
 
     def _open(self) -> None:
