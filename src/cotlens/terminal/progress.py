@@ -27,6 +27,7 @@ _STAGES = {
     "analyze": "Analysing",
     "intervene": "Corrupting neurons",
     "report": "Writing the report",
+    "index": "Indexing activity",
 }
 
 
