@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cotlens.analyze import intervention_effects
+from cotlens.analyze import intervention_effects, main_edit
 from cotlens.store import Run
 
 __all__ = ["summarize"]
@@ -29,7 +29,8 @@ def summarize(run: Run) -> dict[str, Any]:
         found["accuracy"] = run.analysis("accuracy").to_dicts()
         found["frequencies"] = run.frequencies().to_dicts()
     if run.is_done("intervene"):
-        effects, p_value = intervention_effects(run.interventions(), manifest.config.analyze.confidence)
+        edited = main_edit(run.interventions(), manifest.config.intervene)
+        effects, p_value = intervention_effects(edited, manifest.config.analyze.confidence)
         found["interventions"] = [
             {"set": e.set, "draws": e.draws, "accuracy": e.accuracy, "low": e.low, "high": e.high} for e in effects
         ]

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from cotlens.analyze import analyze_stage
+from cotlens.analyze.edit_tables import write_edit_tables
 from cotlens.config import PromptConfig, RunConfig
 from cotlens.data import Prompt, Template, make_template
 from cotlens.report import report_stage
@@ -59,8 +60,8 @@ def _config(content: Content) -> RunConfig:
             "analyze": {"bootstrap": 40, "control_draws": 4},
             "intervene": {
                 "variant": content.variants[0],
-                "kind": content.kind,
-                "reasoning_draws": content.reasoning_draws,
+                "edits": [{"kind": content.kind}],
+                "draws": max(1, content.reasoning_draws),
                 "control_draws": content.control_draws,
             },
         }
@@ -214,20 +215,25 @@ def _interventions(content: Content) -> pl.DataFrame:
         {
             "set": name,
             "kind": "none" if name == "none" else content.kind,
-            "dose": 1.0,
+            "dose": 0.0 if name == "none" else 1.0,
             "draw": draw,
             "question_id": f"q{question}",
             "answer": "13" if right else None,
             "correct": right,
             "text": "".join(content.tokens) if right else f"I say {content.strange}",
             "stated": " 13." if _template(content.variants[0]).elicit else None,
+            "stop_reason": "stop",
+            "target": None if name == "none" else "reasoning",
+            "scope": None if name == "none" else "set",
+            "tokens": len(content.tokens),
         }
         for name, draws in (sets if content.labelled else sets[:1])
         for draw in range(draws)
         for question in range(content.questions)
         for right in [question < content.right and not (name == "reasoning" and question == 0)]
     ]
-    return pl.DataFrame(rows, schema_overrides={"draw": pl.Int32, "answer": pl.String, "stated": pl.String})
+    texts = dict.fromkeys(("answer", "stated", "target", "scope"), pl.String)
+    return pl.DataFrame(rows, schema_overrides=texts | {"draw": pl.Int32, "tokens": pl.Int32})
 
 
 def _label(run: RunWriter, content: Content) -> None:
@@ -273,6 +279,7 @@ def make_run(path: Path, content: Content) -> RunWriter:
             analyze_stage(run, Silent())
         elif stage == "intervene":
             run.add_frame(stage, "interventions/0.parquet", _interventions(content))
+            write_edit_tables(run)
         if stage != "report":
             run.finish(stage, 60.0)
     return run

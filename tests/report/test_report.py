@@ -352,7 +352,7 @@ EMPTY_CASES = {
     ),
     "no draws": (
         {"reasoning_draws": 0, "control_draws": 0},
-        ["No draw was asked for (intervene.reasoning_draws is 0)"],
+        ["The reasoning neurons as a whole were not edited"],
     ),
     "no control": ({"control_draws": 0}, ["No random sets were edited (intervene.control_draws is 0)"]),
     "no tokens": ({"tokens": []}, ["there is no question to walk through"]),

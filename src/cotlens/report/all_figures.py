@@ -46,7 +46,7 @@ def all_figures(results: Results) -> dict[str, Figure | None]:
             "the untouched model",
             confidence,
         )
-        if len(results.effects) > 1
+        if len(results.effects) > 1 and results.edit_failures
         else None,
     }
     return dict(zip(shown, exhibits.numbered(list(shown.values())), strict=True))

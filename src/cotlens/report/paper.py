@@ -18,7 +18,7 @@ from cotlens.errors import EnvironmentFault, InputError, near_match
 from cotlens.files import write_atomic
 from cotlens.report.all_figures import all_figures
 from cotlens.report.exhibits import NARROW
-from cotlens.report.results import edit_failure_shares, read_results
+from cotlens.report.results import read_results
 from cotlens.report.svg import to_svg
 from cotlens.store import Run
 
@@ -105,10 +105,10 @@ def _resized(svg: str, width: str, height: str) -> str:
 
 
 def _tables(run: Run) -> Iterator[tuple[str, pl.DataFrame]]:
-    """The tables of the analysis, and how answers fail under each edit."""
-    for path in run.part_paths("analyze", "analysis/"):
-        yield path.stem, run.analysis(path.stem)
-    yield "edit_failure_shares", edit_failure_shares(run, run.interventions(), run.completions())
+    """The tables of the analysis and of the interventions."""
+    for stage in ("analyze", "intervene"):
+        for path in run.part_paths(stage, "analysis/") if run.has_parts(stage, "analysis/") else ():
+            yield path.stem, run.analysis(path.stem)
 
 
 def _parquet(table: pl.DataFrame) -> bytes:

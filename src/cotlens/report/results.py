@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from cotlens.analyze import Effect, intervention_effects
-from cotlens.analyze.failure_tables import EDIT, failure_shares, intervention_failures
+from cotlens.analyze import Effect, intervention_effects, main_edit
 from cotlens.concepts import lowest_layer
 from cotlens.report import analysis_rows, tables
 from cotlens.report.names import variant_names
 from cotlens.report.tables import Row
 from cotlens.store import Run
 
-__all__ = ["Results", "edit_failure_shares", "read_results"]
+__all__ = ["Results", "read_results"]
+
+#: Tables that a run may have been analysed without.
+_TABLES = ("failure_shares", "comparisons", "correctness", "roles", "edit_failure_shares")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,14 @@ class Results:
 
 def read_results(run: Run) -> Results:
     """All that the report shows of ``run``."""
-    config, concepts, interventions = run.config, run.concepts(), run.interventions()
+    config, concepts = run.config, run.concepts()
+    interventions = main_edit(run.interventions(), config.intervene)
     effects, p_value = intervention_effects(interventions, config.analyze.confidence)
     names = variant_names(config.prompt.variants)
     reference = config.analyze.reference_of(config.prompt.variants)
     completions = run.completions()
     lowest = config.label.min_layer
-    tabled = {name: _table(run, name) for name in ("failure_shares", "comparisons", "correctness", "roles")}
+    tabled = {name: _table(run, name) for name in _TABLES}
     return Results(
         run=run,
         names=names,
@@ -72,7 +75,10 @@ def read_results(run: Run) -> Results:
         roles=_rows(tabled["roles"], lambda table: analysis_rows.role_rows(table, reference)),
         steps=tables.step_rows(run.analysis("steps"), names),
         by_layer=tables.labelled_by_layer(concepts),
-        edit_failures=analysis_rows.edit_failure_rows(edit_failure_shares(run, interventions, completions)),
+        edit_failures=_rows(
+            tabled["edit_failure_shares"],
+            lambda table: analysis_rows.edit_failure_rows(main_edit(table, config.intervene)),
+        ),
         concept_ids=tables.concept_order(concepts["concept"]),
         concepts=concepts,
         neurons=run.neurons(),
@@ -84,19 +90,9 @@ def read_results(run: Run) -> Results:
     )
 
 
-def edit_failure_shares(run: Run, interventions: pl.DataFrame, completions: pl.DataFrame) -> pl.DataFrame:
-    """How answers fail under each edit, beside the untouched model."""
-    failures = intervention_failures(interventions, completions)
-    untouched = failures.filter(set="none").select(EDIT).head(1).rows()
-    reference = untouched[0] if untouched else ()
-    return failure_shares(failures, EDIT, reference, run.config.analyze, run.config.seed)
-
-
 def _table(run: Run, name: str) -> pl.DataFrame | None:
     """A table of the analysis; None in a run that was analysed before there was one."""
-    record = run.manifest.stages.get("analyze")
-    found = record is not None and f"analysis/{name}.parquet" in record.parts
-    return run.analysis(name) if found else None
+    return run.analysis(name) if run.has_analysis(name) else None
 
 
 def _rows(table: pl.DataFrame | None, rows: Callable[[pl.DataFrame], list[Row]]) -> list[Row]:

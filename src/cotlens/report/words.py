@@ -28,6 +28,15 @@ _MOST_NAMED = 4
 #: Untouched accuracy under which an intervention has little room to lower it.
 _LITTLE_ROOM = 0.1
 
+#: What an edit does to neurons.
+_DONE = {
+    "noise": "corrupted by noise",
+    "zero": "set to zero",
+    "mean": "set to their means",
+    "resample": "set to what they are at another token",
+    "scale": "scaled",
+}
+
 
 def opening_words(config: RunConfig, problems: int, discovered: int, reasoning: int, concepts: int) -> str:
     """The model, what it was asked, and what was found in it."""
@@ -126,8 +135,8 @@ def intervention_words(effects: Sequence[Effect], p_value: float, config: RunCon
     if not neurons:
         return ["No neuron was confirmed as a reasoning neuron, so there was none to edit and nothing to compare."]
     if "reasoning" not in found:
-        return ["No draw was asked for (intervene.reasoning_draws is 0), so the reasoning neurons were not edited."]
-    done = "corrupted by noise" if config.intervene.kind == "noise" else "set to zero"
+        return ["The reasoning neurons as a whole were not edited (intervene.sets does not name them)."]
+    done = _DONE[config.intervene.edits[0].kind]
     what = "the reasoning neuron" if neurons == 1 else f"the {count(neurons)} reasoning neurons"
     variant = variant_names(config.prompt.variants)[config.intervene.variant]
     text = f"With {what} {done}, accuracy under {variant} was {_drawn(found['reasoning'])}"
