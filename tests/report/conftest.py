@@ -8,8 +8,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.report.effect_tables import balance, effect, effect_draws, effects, uncontrolled
 
 from cotlens.analyze import analyze_stage
+from cotlens.analyze.failure_tables import failure_shares, intervention_failures
 from cotlens.config import PromptConfig, RunConfig
 from cotlens.data import Prompt, Template, make_template
 from cotlens.report import report_stage
@@ -24,6 +26,7 @@ ROLES = [
 ]  # fmt: skip
 SHOTS = 3
 #: Layer, neuron, sign, concept. Layer 0 is not labelled; L2N3 carries two concepts.
+_TEXTS = ("target", "scope", "answer", "stated")
 LABELLED = [(1, 0, 1, "add"), (2, 3, 1, "add"), (2, 3, 1, "equals"), (3, 5, -1, "logic")]
 
 
@@ -47,6 +50,7 @@ class Content:
     reasoning_draws: int = 2
     control_draws: int = 3
     kind: str = "noise"
+    effects: bool = True
 
 
 def _config(content: Content) -> RunConfig:
@@ -213,6 +217,8 @@ def _interventions(content: Content) -> pl.DataFrame:
     rows = [
         {
             "set": name,
+            "target": None if name == "none" else "reasoning",
+            "scope": None if name == "none" else "set",
             "kind": "none" if name == "none" else content.kind,
             "dose": 1.0,
             "draw": draw,
@@ -227,7 +233,52 @@ def _interventions(content: Content) -> pl.DataFrame:
         for question in range(content.questions)
         for right in [question < content.right and not (name == "reasoning" and question == 0)]
     ]
-    return pl.DataFrame(rows, schema_overrides={"draw": pl.Int32, "answer": pl.String, "stated": pl.String})
+    return pl.DataFrame(rows, schema_overrides={"draw": pl.Int32} | dict.fromkeys(_TEXTS, pl.String))
+
+
+def _effects(content: Content) -> pl.DataFrame:
+    """Of the draws above, their intervals and tests made up; two doses, and what is not arithmetic, beside accuracy."""
+    if not (content.labelled and content.reasoning_draws):
+        return effects()
+    value = (content.right - (1 if content.right else 0)) / content.questions
+    untouched = content.right / content.questions
+    make = effect if content.control_draws else uncontrolled
+    own = {"kind": content.kind, "draws": content.reasoning_draws, "questions": content.questions}
+    own |= {"control_draws": content.control_draws, "untouched": untouched, "value": value}
+    own |= {"low": value, "high": value, "difference": value - untouched}
+    controls = {"random": untouched, "random_low": untouched, "random_high": untouched}
+    controls |= {"excess": value - untouched, "p_value": 1 / (1 + content.control_draws), "q_value": 0.25}
+    own |= controls if content.control_draws else {}
+    perplexity = {"untouched": 20.0, "value": 22.0, "difference": 0.1, "difference_low": 0.05, "difference_high": 0.15}
+    banded = {"random": 21.0, "random_low": 20.5, "random_high": 21.5}
+    return effects(
+        make(**own),
+        make(**own | {"dose": 0.5}),
+        make(**own | {"scope": "rest"}),
+        make(**own | {"measure": "answered", "untouched": 1.0, "value": 1.0, "difference": 0.0}),
+        make(**own | {"measure": "questions"}),
+        make(**own | {"measure": "perplexity"} | perplexity | (banded if content.control_draws else {})),
+    )
+
+
+def _add_effects(run: RunWriter, content: Content) -> None:
+    """The tables at the end of the stage; without any edit but with the untouched model there are empty ones."""
+    members = pl.DataFrame({"set": "reasoning", "target": "reasoning", "draw": 0, "layer": [1, 2, 3]})
+    run.add_frame("intervene", "intervention_sets.parquet", members)
+    table = _effects(content)
+    run.add_frame("intervene", "analysis/effects.parquet", table)
+    run.add_frame("intervene", "analysis/effect_draws.parquet", effect_draws(*table.to_dicts()))
+    controlled = table.height and content.control_draws
+    frame = balance(*(["reasoning"] if controlled else []))
+    run.add_frame("intervene", "analysis/control_balance.parquet", frame)
+    edit = ["set", "kind", "dose"]
+    failures = intervention_failures(run.interventions(), run.completions())
+    shares = failure_shares(failures, edit, ("none", "none", 1.0), run.config.analyze, run.config.seed)
+    edited = pl.col("set") != "none"
+    shares = shares.with_columns(
+        target=pl.when(edited).then(pl.lit("reasoning")), scope=pl.when(edited).then(pl.lit("set"))
+    )
+    run.add_frame("intervene", "analysis/edit_failure_shares.parquet", shares)
 
 
 def _label(run: RunWriter, content: Content) -> None:
@@ -273,6 +324,8 @@ def make_run(path: Path, content: Content) -> RunWriter:
             analyze_stage(run, Silent())
         elif stage == "intervene":
             run.add_frame(stage, "interventions/0.parquet", _interventions(content))
+            if content.effects:
+                _add_effects(run, content)
         if stage != "report":
             run.finish(stage, 60.0)
     return run

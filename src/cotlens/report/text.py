@@ -6,7 +6,19 @@ import math
 
 from cotlens.tokens import visible
 
-__all__ = ["count", "decimal", "duration", "joined", "p_text", "percent", "readable", "span"]
+__all__ = [
+    "count",
+    "decimal",
+    "duration",
+    "joined",
+    "p_text",
+    "percent",
+    "points",
+    "points_span",
+    "readable",
+    "real_span",
+    "span",
+]
 
 #: Shown for a number that there isn't.
 NOTHING = "–"
@@ -30,8 +42,31 @@ def span(low: float | None, high: float | None, digits: int = 1) -> str:
     return f"{100 * low:.{digits}f}–{100 * high:.{digits}f}%"
 
 
+def points(share: float | None, digits: int = 1) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    if share is None or not math.isfinite(share):
+        return NOTHING
+    return f"{100 * share:+.{digits}f}".replace("-", "−")
+
+
+def points_span(low: float | None, high: float | None, digits: int = 1) -> str:
+    """An interval of differences, ``−1.2 to +0.4``."""
+    if low is None or high is None or not math.isfinite(low + high):
+        return NOTHING
+    return f"{points(low, digits)} to {points(high, digits)}"
+
+
 def decimal(number: float | None, digits: int = 2) -> str:
-    return NOTHING if number is None or not math.isfinite(number) else f"{number:,.{digits}f}"
+    if number is None or not math.isfinite(number):
+        return NOTHING
+    return f"{number:,.{digits}f}".replace("-", "−")
+
+
+def real_span(low: float | None, high: float | None, digits: int = 2) -> str:
+    """An interval of numbers, ``0.43 to 0.61``."""
+    if low is None or high is None or not math.isfinite(low + high):
+        return NOTHING
+    return f"{low:,.{digits}f} to {high:,.{digits}f}".replace("-", "−")
 
 
 def count(number: int | None, noun: str = "", plural: str = "") -> str:
