@@ -8,10 +8,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.report.effect_tables import balance, effect, effect_draws, effects, uncontrolled
+from tests.report.effect_tables import balance
 
 from cotlens.analyze import analyze_stage
-from cotlens.analyze.failure_tables import failure_shares, intervention_failures
+from cotlens.analyze.edit_tables import write_edit_tables
 from cotlens.config import PromptConfig, RunConfig
 from cotlens.data import Prompt, Template, make_template
 from cotlens.report import report_stage
@@ -26,7 +26,6 @@ ROLES = [
 ]  # fmt: skip
 SHOTS = 3
 #: Layer, neuron, sign, concept. Layer 0 is not labelled; L2N3 carries two concepts.
-_TEXTS = ("target", "scope", "answer", "stated")
 LABELLED = [(1, 0, 1, "add"), (2, 3, 1, "add"), (2, 3, 1, "equals"), (3, 5, -1, "logic")]
 
 
@@ -63,8 +62,8 @@ def _config(content: Content) -> RunConfig:
             "analyze": {"bootstrap": 40, "control_draws": 4},
             "intervene": {
                 "variant": content.variants[0],
-                "kind": content.kind,
-                "reasoning_draws": content.reasoning_draws,
+                "edits": [{"kind": content.kind}],
+                "draws": max(1, content.reasoning_draws),
                 "control_draws": content.control_draws,
             },
         }
@@ -212,73 +211,70 @@ def _neurons(content: Content) -> pl.DataFrame:
     )  # fmt: skip
 
 
+def _conditions(content: Content) -> list[dict[str, object]]:
+    """The untouched model; at two doses the reasoning neurons, and once all but them, each with random sets."""
+    found: list[dict[str, object]] = [
+        {"set": "none", "target": None, "scope": None, "kind": "none", "dose": 0.0, "draw": 0}
+    ]
+    for scope, dose in (("set", 1.0), ("set", 0.5), ("rest", 1.0)) if content.labelled else ():
+        edit = {"target": "reasoning", "scope": scope, "kind": content.kind, "dose": dose}
+        draws = {"reasoning": content.reasoning_draws, "random": content.control_draws}
+        found += [edit | {"set": name, "draw": draw} for name, number in draws.items() for draw in range(number)]
+    return found
+
+
+_TAGS = {"set": pl.String, "target": pl.String, "scope": pl.String, "kind": pl.String, "dose": pl.Float64}
+_TAGS |= {"draw": pl.Int32}
+
+
 def _interventions(content: Content) -> pl.DataFrame:
-    sets = [("none", 1), ("reasoning", content.reasoning_draws), ("random", content.control_draws)]
+    """With the reasoning neurons edited one right answer is lost."""
     rows = [
-        {
-            "set": name,
-            "target": None if name == "none" else "reasoning",
-            "scope": None if name == "none" else "set",
-            "kind": "none" if name == "none" else content.kind,
-            "dose": 1.0,
-            "draw": draw,
+        condition
+        | {
             "question_id": f"q{question}",
             "answer": "13" if right else None,
             "correct": right,
             "text": "".join(content.tokens) if right else f"I say {content.strange}",
             "stated": " 13." if _template(content.variants[0]).elicit else None,
+            "stop_reason": "stop",
+            "tokens": len(content.tokens),
         }
-        for name, draws in (sets if content.labelled else sets[:1])
-        for draw in range(draws)
+        for condition in _conditions(content)
         for question in range(content.questions)
-        for right in [question < content.right and not (name == "reasoning" and question == 0)]
+        for right in [question < content.right and not (condition["set"] == "reasoning" and question == 0)]
     ]
-    return pl.DataFrame(rows, schema_overrides={"draw": pl.Int32} | dict.fromkeys(_TEXTS, pl.String))
+    return pl.DataFrame(rows, schema_overrides=_TAGS | {"answer": pl.String, "stated": pl.String, "tokens": pl.Int32})
 
 
-def _effects(content: Content) -> pl.DataFrame:
-    """Of the draws above, their intervals and tests made up; two doses, and what is not arithmetic, beside accuracy."""
-    if not (content.labelled and content.reasoning_draws):
-        return effects()
-    value = (content.right - (1 if content.right else 0)) / content.questions
-    untouched = content.right / content.questions
-    make = effect if content.control_draws else uncontrolled
-    own = {"kind": content.kind, "draws": content.reasoning_draws, "questions": content.questions}
-    own |= {"control_draws": content.control_draws, "untouched": untouched, "value": value}
-    own |= {"low": value, "high": value, "difference": value - untouched}
-    controls = {"random": untouched, "random_low": untouched, "random_high": untouched}
-    controls |= {"excess": value - untouched, "p_value": 1 / (1 + content.control_draws), "q_value": 0.25}
-    own |= controls if content.control_draws else {}
-    perplexity = {"untouched": 20.0, "value": 22.0, "difference": 0.1, "difference_low": 0.05, "difference_high": 0.15}
-    banded = {"random": 21.0, "random_low": 20.5, "random_high": 21.5}
-    return effects(
-        make(**own),
-        make(**own | {"dose": 0.5}),
-        make(**own | {"scope": "rest"}),
-        make(**own | {"measure": "answered", "untouched": 1.0, "value": 1.0, "difference": 0.0}),
-        make(**own | {"measure": "questions"}),
-        make(**own | {"measure": "perplexity"} | perplexity | (banded if content.control_draws else {})),
-    )
+def _specificity(content: Content) -> pl.DataFrame:
+    """Two passages and two questions; an edit takes a tenth of a log-probability from every token of the passages."""
+    rows = [
+        condition
+        | {
+            "measure": measure,
+            "item": f"{measure}{item}",
+            "tokens": 10,
+            "log_prob": -10.0 - (condition["set"] != "none"),
+        }
+        | {"correct": None if measure == "text" else True}
+        for condition in _conditions(content)
+        for measure in ("text", "questions")
+        for item in range(2)
+    ]
+    return pl.DataFrame(rows, schema_overrides=_TAGS | {"tokens": pl.Int32, "correct": pl.Boolean})
 
 
-def _add_effects(run: RunWriter, content: Content) -> None:
-    """The tables at the end of the stage; without any edit but with the untouched model there are empty ones."""
+def _intervene(run: RunWriter, content: Content) -> None:
+    run.add_frame("intervene", "interventions/0.parquet", _interventions(content))
+    run.add_frame("intervene", "specificity/0.parquet", _specificity(content))
     members = pl.DataFrame({"set": "reasoning", "target": "reasoning", "draw": 0, "layer": [1, 2, 3]})
-    run.add_frame("intervene", "intervention_sets.parquet", members)
-    table = _effects(content)
-    run.add_frame("intervene", "analysis/effects.parquet", table)
-    run.add_frame("intervene", "analysis/effect_draws.parquet", effect_draws(*table.to_dicts()))
-    controlled = table.height and content.control_draws
-    frame = balance(*(["reasoning"] if controlled else []))
-    run.add_frame("intervene", "analysis/control_balance.parquet", frame)
-    edit = ["set", "kind", "dose"]
-    failures = intervention_failures(run.interventions(), run.completions())
-    shares = failure_shares(failures, edit, ("none", "none", 1.0), run.config.analyze, run.config.seed)
-    edited = pl.col("set") != "none"
-    shares = shares.with_columns(
-        target=pl.when(edited).then(pl.lit("reasoning")), scope=pl.when(edited).then(pl.lit("set"))
-    )
-    run.add_frame("intervene", "analysis/edit_failure_shares.parquet", shares)
+    run.add_frame("intervene", "intervention_sets.parquet", members.head(len(members) if content.labelled else 0))
+    if content.effects:
+        controlled = content.labelled and content.control_draws and content.reasoning_draws
+        frame = balance(*(["reasoning"] if controlled else []))
+        run.add_frame("intervene", "analysis/control_balance.parquet", frame)
+        write_edit_tables(run)
 
 
 def _label(run: RunWriter, content: Content) -> None:
@@ -323,9 +319,7 @@ def make_run(path: Path, content: Content) -> RunWriter:
         elif stage == "analyze":
             analyze_stage(run, Silent())
         elif stage == "intervene":
-            run.add_frame(stage, "interventions/0.parquet", _interventions(content))
-            if content.effects:
-                _add_effects(run, content)
+            _intervene(run, content)
         if stage != "report":
             run.finish(stage, 60.0)
     return run

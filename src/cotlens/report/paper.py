@@ -105,10 +105,8 @@ def _resized(svg: str, width: str, height: str) -> str:
 def _tables(run: Run) -> Iterator[tuple[str, pl.DataFrame]]:
     """The tables of the analysis and of the interventions."""
     for stage in ("analyze", "intervene"):
-        parts = run.manifest.stages[stage].parts if stage in run.manifest.stages else {}
-        for part in sorted(name for name in parts if name.startswith("analysis/")):
-            [path] = run.part_paths(stage, part)
-            yield path.stem, pl.read_parquet(path)
+        for path in run.part_paths(stage, "analysis/") if run.has_parts(stage, "analysis/") else ():
+            yield path.stem, run.analysis(path.stem)
 
 
 def _parquet(table: pl.DataFrame) -> bytes:

@@ -110,10 +110,9 @@ class Results:
     def set_labels(self) -> dict[str, str]:
         """`set_names` with the number of neurons in brackets."""
         try:
-            members = pl.read_parquet(self.run.part_paths("intervene", "intervention_sets.parquet"))
-        except (InputError, OSError, pl.exceptions.PolarsError):
+            return set_labels(self.set_names, self.run.intervention_sets())
+        except InputError:
             return self.set_names
-        return set_labels(self.set_names, members)
 
     @cached_property
     def effects(self) -> list[Row]:
@@ -138,11 +137,13 @@ class Results:
         return self._table("intervene", name)
 
     def _table(self, stage: str, name: str) -> pl.DataFrame:
-        """A table of a stage; a run of an earlier version may lack it."""
-        record, part = self.run.manifest.stages.get(stage), f"analysis/{name}.parquet"
-        if record is not None and record.status == "done" and part not in record.parts:
-            raise NothingToShow(f"The run has no {part}; it was made by a version of cotlens that did not write it.")
-        if record is not None and record.status != "done" and part not in record.parts:
+        """A table of a stage; a half-finished run may lack it, and one of an earlier version."""
+        part = f"analysis/{name}.parquet"
+        if self.run.has_parts(stage, part):
+            return self.run.analysis(name)
+        record = self.run.manifest.stages.get(stage)
+        if record is None:
+            raise NothingToShow(f"The stage “{stage}” has not run, so there is no {part}.")
+        if record.status != "done":
             raise NothingToShow(f"The stage “{stage}” has not come to its end, so there is no {part} yet.")
-        [path] = self.run.part_paths(stage, part)
-        return pl.read_parquet(path)
+        raise NothingToShow(f"The run has no {part}; it was made by a version of cotlens that did not write it.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from cotlens.tokens import visible
+from cotlens.tokens import readable
 
 __all__ = [
     "count",
@@ -22,12 +22,6 @@ __all__ = [
 
 #: Shown for a number that there isn't.
 NOTHING = "–"
-
-
-def readable(text: str, most: int = 2000) -> str:
-    """``text`` with its spaces and line breaks as they are, and whatever could hide or act escaped as in `visible`."""
-    cut = text if len(text) <= most else text[: most - 1] + "…"
-    return "".join(char if char in " \n" else visible(char) for char in cut)
 
 
 def percent(share: float | None, digits: int = 1) -> str:
