@@ -145,7 +145,7 @@ class TopNeurons:
 
     def _strongest(self, step: int) -> list[int]:
         """The places, in all layers together, of the neurons with the largest scores."""
-        return np.argsort(-self.score[step].ravel(), kind="stable")[:_BEST].tolist()
+        return [int(place) for place in np.argsort(-self.score[step].ravel(), kind="stable")[:_BEST]]
 
 
 def _neuron_cell(top: TopNeurons, step: int, place: int) -> Html:
