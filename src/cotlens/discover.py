@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -72,7 +72,8 @@ def top_neurons(
     passage = Passage(token_ids, prompt_length)
     passage.check(lm)
     with open_reader(lm, top_k, ranker) as reader:
-        return reader.read_alone(passage)
+        found = reader.read_alone(passage)
+    return replace(found, tokens=tuple(lm.token_text(i) for i in token_ids[prompt_length:]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import html
 import io
 import json
 import logging
@@ -29,6 +28,7 @@ from cotlens.errors import EnvironmentFault, InputError, RunMismatchError
 from cotlens.files import read_jsonl, write_atomic
 from cotlens.lock import LOCK, hold_lock
 from cotlens.old_formats import bring_up
+from cotlens.run_card import run_card
 
 __all__ = ["Manifest", "PartRecord", "Run", "RunWriter", "StageRecord", "damaged_parts", "open_run", "read_manifest"]
 
@@ -195,11 +195,7 @@ class Run:
         return InputError(f"{self.path}: stage {stage!r} has not run; run `cotlens {stage} {self.path}`")
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(name)}</td><td>{record.status}</td><td>{record.duration_s:.0f} s</td></tr>"
-            for name, record in self.manifest.stages.items()
-        )
-        return f"<b>cotlens run</b> {html.escape(str(self.path))}<table>{rows}</table>"
+        return run_card(self)
 
 
 class RunWriter(Run):
