@@ -28,6 +28,7 @@ _STAGES = {
     "intervene": "Editing neurons",
     "specificity": "Reading plain text",
     "report": "Writing the report",
+    "index": "Indexing activity",
 }
 
 
