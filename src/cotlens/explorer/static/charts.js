@@ -1,0 +1,81 @@
+// Charts by Vega, from the specifications that the report is made of. Without this script a picture stands in their place.
+const WIDE_ENOUGH = 700;
+const drawn = new Set();
+let bundle = null;
+
+function vega() {
+  bundle ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = new URL("vega.js", import.meta.url);
+    script.type = "module"; // the bundle's own names stay its own
+    script.onload = () => resolve(window.vegaEmbed);
+    script.onerror = () => reject(new Error("the chart library did not load"));
+    document.head.append(script);
+  });
+  return bundle;
+}
+
+function themed(spec, colours) {
+  const style = getComputedStyle(document.documentElement);
+  let text = JSON.stringify(spec);
+  for (const [colour, name] of Object.entries(colours)) {
+    text = text.replaceAll(new RegExp(`"${colour}"`, "gi"), JSON.stringify(style.getPropertyValue(`--${name}`).trim()));
+  }
+  return JSON.parse(text);
+}
+
+async function draw(box) {
+  const wide = box.clientWidth >= WIDE_ENOUGH;
+  const address = wide ? box.dataset.wide : box.dataset.narrow;
+  try {
+    box.record = box.record?.address === address ? box.record : { address, ...(await (await fetch(address)).json()) };
+    const { spec, colours } = box.record;
+    if (!spec) throw new Error(box.record.detail);
+    const embed = await vega();
+    box.view?.finalize();
+    const place = document.createElement("div");
+    box.replaceChildren(place);
+    box.view = await embed(place, themed(spec, colours), {
+      actions: false,
+      ast: true,
+      defaultStyle: false,
+      renderer: "svg",
+      tooltip: { disableDefaultStyle: true, theme: "cotlens" },
+    });
+    box.dataset.drawn = wide ? "wide" : "narrow";
+    drawn.add(box);
+  } catch (error) {
+    const note = document.createElement("p");
+    note.className = "empty";
+    note.textContent = `This chart can’t be drawn: ${error.message}. Its numbers stand below.`;
+    box.replaceChildren(note);
+  }
+}
+
+export function redrawCharts() {
+  for (const box of drawn) draw(box);
+}
+
+export function startCharts() {
+  const boxes = document.querySelectorAll(".chart[data-wide]");
+  const seen = new IntersectionObserver(
+    (entries) => {
+      for (const entry of entries) {
+        if (!entry.isIntersecting) continue;
+        seen.unobserve(entry.target);
+        draw(entry.target);
+      }
+    },
+    { rootMargin: "400px" },
+  );
+  for (const box of boxes) seen.observe(box);
+  let later;
+  addEventListener("resize", () => {
+    clearTimeout(later);
+    later = setTimeout(() => {
+      for (const box of drawn) {
+        if ((box.clientWidth >= WIDE_ENOUGH ? "wide" : "narrow") !== box.dataset.drawn) draw(box);
+      }
+    }, 200);
+  });
+}
