@@ -34,7 +34,11 @@ def create_app(run_dirs: Sequence[Path], guard: Guard | None = None) -> ASGIApp:
     """
     application = FastAPI(title="cotlens explorer", docs_url=None, redoc_url=None, openapi_url=None)
     prefixes = ("", "/other")[: len(run_dirs)]
-    sites = [Site(RunFolder(folder), ServerLinks(prefix)) for folder, prefix in zip(run_dirs, prefixes, strict=True)]
+    folders = [RunFolder(path) for path in run_dirs]
+    sites = [
+        Site(folder, ServerLinks(prefix), other=next((one for one in folders if one is not folder), None))
+        for folder, prefix in zip(folders, prefixes, strict=True)
+    ]
     for site, prefix in zip(sites, prefixes, strict=True):
         application.include_router(page_routes(site), prefix=prefix)
         application.include_router(figure_routes(site), prefix=prefix)

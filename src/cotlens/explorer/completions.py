@@ -1,4 +1,4 @@
-"""The completions of a run: the list of them, and one with its tokens, equations and neighbours."""
+"""One completion: its tokens, its equations executed, and its neighbours."""
 
 from __future__ import annotations
 
@@ -13,58 +13,19 @@ from cotlens.data.arithmetic import plain_number
 from cotlens.errors import InputError, near_match
 from cotlens.explorer.attempt import attempt
 from cotlens.explorer.opened import OpenedRun
-from cotlens.explorer.records import Choice, Page, Record
+from cotlens.explorer.records import Record
 from cotlens.report.walkthrough import GLOSSES
 from cotlens.tokens import visible
 
 __all__ = [
     "Completion",
-    "CompletionFilter",
-    "CompletionList",
-    "CompletionRow",
     "Neighbour",
     "ShownEquation",
     "Token",
     "find_names",
-    "list_completions",
     "read_completion",
+    "with_failures",
 ]
-
-_SORTS = ("order", "question_id", "variant", "steps", "correct", "failure")
-
-
-class CompletionFilter(Record):
-    """Which completions are listed."""
-
-    variant: str = ""
-    correct: str = ""
-    """``yes``, ``no`` or all."""
-    failure: str = ""
-    """A class of failures, as in ``analysis/failures.parquet``."""
-    text: str = ""
-    """Words that stand in the question, in the text or in the id."""
-    sort: str = "order"
-    descending: bool = False
-
-
-class CompletionRow(Record):
-    variant: str
-    question_id: str
-    question: str
-    gold: str | None
-    answer: str | None
-    correct: bool
-    failure: str
-    """What its class is called; empty in a run that is not analysed."""
-    steps: int
-    text: str
-
-
-class CompletionList(Record):
-    rows: list[CompletionRow]
-    page: Page
-    variants: list[Choice]
-    failures: list[Choice]
 
 
 class Token(Record):
@@ -119,26 +80,6 @@ class Completion(Record):
     next: Neighbour | None
 
 
-def list_completions(opened: OpenedRun, wanted: CompletionFilter, number: int = 1, size: int = 50) -> CompletionList:
-    """The completions that fit ``wanted``, a page of them."""
-    rows = _with_failures(opened)
-    found = _sorted(_filtered(rows, wanted), wanted)
-    page = Page(number=number, size=size, total=found.height)
-    return CompletionList(
-        rows=[_row(row) for row in found.slice(page.first, size).iter_rows(named=True)],
-        page=page,
-        variants=[
-            Choice(value=variant, label=variant, count=rows.filter(variant=variant).height)
-            for variant in opened.variants
-        ],
-        failures=[
-            Choice(value=name, label=label, count=count)
-            for name, label in CLASSES.items()
-            if (count := rows.filter(failure=name).height)
-        ],
-    )
-
-
 def read_completion(opened: OpenedRun, variant: str, question_id: str) -> Completion:
     """One completion.
 
@@ -146,7 +87,7 @@ def read_completion(opened: OpenedRun, variant: str, question_id: str) -> Comple
         InputError: there is none of that name.
     """
     variant, question_id = find_names(opened, variant, question_id)
-    rows = _with_failures(opened)
+    rows = with_failures(opened)
     own, asked = rows.filter(variant=variant), rows.filter(question_id=question_id)
     place = own["question_id"].to_list().index(question_id)
     row = own.row(place, named=True)
@@ -195,7 +136,7 @@ def find_names(opened: OpenedRun, variant: str, question_id: str) -> tuple[str, 
     raise InputError(f"no variant {variant!r}{near_match(variant, rows['variant'].unique().to_list())}")
 
 
-def _with_failures(opened: OpenedRun) -> pl.DataFrame:
+def with_failures(opened: OpenedRun) -> pl.DataFrame:
     """The completions, in the order of the run, with the class of each."""
 
     def make() -> pl.DataFrame:
@@ -208,35 +149,6 @@ def _with_failures(opened: OpenedRun) -> pl.DataFrame:
         return rows.join(classes, on=["variant", "question_id"], how="left", maintain_order="left")
 
     return opened.keep("completions with failures", make)
-
-
-def _filtered(rows: pl.DataFrame, wanted: CompletionFilter) -> pl.DataFrame:
-    if wanted.variant:
-        rows = rows.filter(pl.col("variant") == wanted.variant)
-    if wanted.correct in ("yes", "no"):
-        rows = rows.filter(pl.col("correct") == (wanted.correct == "yes"))
-    if wanted.failure:
-        rows = rows.filter(pl.col("failure") == wanted.failure)
-    for word in wanted.text.lower().split():
-        inside = (pl.col(name).str.to_lowercase().str.contains(word, literal=True) for name in _SEARCHED)
-        rows = rows.filter(pl.any_horizontal(inside))
-    return rows
-
-
-_SEARCHED = ("question_id", "question", "text")
-
-
-def _sorted(rows: pl.DataFrame, wanted: CompletionFilter) -> pl.DataFrame:
-    if wanted.sort not in _SORTS[1:]:
-        return rows.reverse() if wanted.descending else rows
-    return rows.sort(wanted.sort, descending=wanted.descending, nulls_last=True, maintain_order=True)
-
-
-def _row(row: dict[str, Any]) -> CompletionRow:
-    return CompletionRow.model_validate(
-        {name: row[name] for name in ("variant", "question_id", "question", "gold", "correct", "steps", "text")}
-        | {"answer": row["answer_strict"], "failure": CLASSES.get(row["failure"] or "", "")}
-    )
 
 
 def _tokens(opened: OpenedRun, row: dict[str, Any], equations: list[tuple[int, int]]) -> list[Token]:

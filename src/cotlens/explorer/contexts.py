@@ -53,9 +53,9 @@ def read_contexts(opened: OpenedRun, contexts: Sequence[Context]) -> list[ShownC
                 coefficient=found.coefficient,
                 score=found.score,
                 rank=found.rank + 1,
-                before=readable("".join(before)),
+                before=_on_one_line(before),
                 token=visible(tokens[found.step]) if found.step < len(tokens) else "",
-                after=readable("".join(after)),
+                after=_on_one_line(after),
             )
         )
     return shown
@@ -64,3 +64,7 @@ def read_contexts(opened: OpenedRun, contexts: Sequence[Context]) -> list[ShownC
 def _texts(opened: OpenedRun, variant: str, question_id: str) -> list[str]:
     found = attempt(lambda: opened.tokens(variant, question_id)["text"].to_list()).value
     return found or []
+
+
+def _on_one_line(tokens: Sequence[str]) -> str:
+    return readable("".join(tokens).replace("\n", " ↵ "))

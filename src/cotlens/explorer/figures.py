@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse, Response
 
 from cotlens.errors import InputError
-from cotlens.explorer.attempt import attempt
+from cotlens.explorer.attempt import Attempt, attempt
 from cotlens.explorer.charts import WIDE, as_csv, as_png, as_record, as_svg, report_figures
+from cotlens.explorer.compare import compare
+from cotlens.explorer.compare_charts import compare_figures
+from cotlens.explorer.neuron_charts import neuron_figures
+from cotlens.explorer.neurons import where_active
 from cotlens.explorer.opened import OpenedRun
+from cotlens.explorer.queries import Text
 from cotlens.explorer.site import Site
+from cotlens.explorer.views import side_labels
 from cotlens.report.exhibits import Figure
+from cotlens.types import NeuronId
 
-__all__ = ["figure_routes"]
+__all__ = ["Wanted", "figure_routes", "find_figure"]
 
 Width = Annotated[int, Query(ge=200, le=2000)]
-Of = Annotated[str, Query(max_length=300)]
 Theme = Literal["light", "dark"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A figure by its name: of the run, of the neuron ``of``, or of the variants ``of`` and ``to``."""
+
+    name: str
+    of: str
+    to: str
+    run: str
+
+
+def _wanted(name: str, of: Text = "", to: Text = "", run: Literal["", "other"] = "") -> Wanted:
+    return Wanted(name, of, to, run)
+
+
+One = Annotated[Wanted, Depends(_wanted)]
 
 
 def figure_routes(site: Site) -> APIRouter:
     """The charts of one run."""
     routes = APIRouter(include_in_schema=False)
 
-    def answer(name: str, of: str, kind: str, draw: Callable[[Figure], str | bytes | dict[str, Any]]) -> Response:
-        found = attempt(lambda: draw(_figure(site.folder.now(), name, of)))
+    def answer(one: Wanted, kind: str, draw: Callable[[Figure], str | bytes | dict[str, Any]]) -> Response:
+        found = attempt(lambda: draw(find_figure(site, one)))
         if found.value is None:
             return JSONResponse({"detail": found.reason}, status_code=404)
         if isinstance(found.value, dict):
@@ -35,30 +59,51 @@ def figure_routes(site: Site) -> APIRouter:
         return Response(found.value, media_type=kind)
 
     @routes.get("/figures/{name}.json")
-    def specification(name: str, of: Of = "", width: Width = WIDE) -> Response:
-        return answer(name, of, "application/json", lambda figure: as_record(figure, width).model_dump(mode="json"))
+    def specification(one: One, width: Width = WIDE) -> Response:
+        return answer(one, "application/json", lambda figure: as_record(figure, width).model_dump(mode="json"))
 
     @routes.get("/figures/{name}.svg")
-    def svg(name: str, of: Of = "", width: Width = WIDE, theme: Theme = "light") -> Response:
-        return answer(name, of, "image/svg+xml", lambda figure: as_svg(figure, width, theme == "dark"))
+    def svg(one: One, width: Width = WIDE, theme: Theme = "light") -> Response:
+        return answer(one, "image/svg+xml", lambda figure: as_svg(figure, width, theme == "dark"))
 
     @routes.get("/figures/{name}.png")
-    def png(name: str, of: Of = "", width: Width = WIDE, theme: Theme = "light") -> Response:
-        return answer(name, of, "image/png", lambda figure: as_png(figure, width, theme == "dark"))
+    def png(one: One, width: Width = WIDE, theme: Theme = "light") -> Response:
+        return answer(one, "image/png", lambda figure: as_png(figure, width, theme == "dark"))
 
     @routes.get("/figures/{name}.csv")
-    def table(name: str, of: Of = "") -> Response:
-        return answer(name, of, "text/csv; charset=utf-8", as_csv)
+    def table(one: One) -> Response:
+        return answer(one, "text/csv; charset=utf-8", as_csv)
 
     return routes
 
 
-def _figure(opened: OpenedRun, name: str, of: str) -> Figure:
-    found = report_figures(opened)
-    if name not in found:
-        raise InputError(f"there is no figure {name!r}")
-    if found[name].value is None:
-        raise InputError(found[name].reason)
-    figure = found[name].value
-    assert figure is not None
+def find_figure(site: Site, one: Wanted) -> Figure:
+    """A figure of the report, of a neuron, or of a comparison.
+
+    Raises:
+        InputError: there is none of that name, or the run has nothing to draw in it.
+    """
+    opened = site.folder.now()
+    found: Mapping[str, Attempt[Figure] | Figure]
+    if one.name.startswith("neuron-"):
+        neuron = NeuronId.parse(one.of)
+        found = neuron_figures(where_active(opened, *neuron), site.names(opened))
+    elif one.name.startswith("compare-"):
+        found = _compared(site, opened, one)
+    else:
+        found = report_figures(opened)
+    figure = found.get(one.name)
+    if isinstance(figure, Attempt):
+        if figure.value is None:
+            raise InputError(figure.reason)
+        figure = figure.value
+    if figure is None:
+        raise InputError(f"there is no figure {one.name!r}")
     return figure
+
+
+def _compared(site: Site, opened: OpenedRun, one: Wanted) -> dict[str, Figure]:
+    second = site.other.now() if one.run == "other" and site.other else opened
+    found = compare(opened, one.of, second, one.to)
+    labels = side_labels(site, opened, one.of, second, one.to)
+    return compare_figures(found, *labels, opened.run.config.analyze.confidence)

@@ -11,7 +11,6 @@ from cotlens.errors import InputError
 from cotlens.explorer.active import carried_by
 from cotlens.explorer.attempt import attempt
 from cotlens.explorer.contexts import ShownContext, read_contexts
-from cotlens.explorer.index_records import NeuronSummary
 from cotlens.explorer.neuron_table import neuron_table
 from cotlens.explorer.opened import OpenedRun
 from cotlens.explorer.records import Record
@@ -19,7 +18,17 @@ from cotlens.report.text import readable
 from cotlens.tokens import visible
 from cotlens.types import NeuronId
 
-__all__ = ["Count", "Label", "Neuron", "PromotedToken", "Similar", "WhereActive", "read_neuron"]
+__all__ = [
+    "Count",
+    "Label",
+    "Neuron",
+    "PromotedToken",
+    "Similar",
+    "WhereActive",
+    "neighbours",
+    "read_neuron",
+    "where_active",
+]
 
 
 class PromotedToken(Record):
@@ -112,7 +121,7 @@ def read_neuron(opened: OpenedRun, name: str) -> Neuron:
     layer, neuron = NeuronId.parse(name)
     _check(opened, layer, neuron)
     row = attempt(lambda: _projected(opened, layer, neuron))
-    summary = attempt(lambda: opened.index().summary(layer, neuron))
+    active = attempt(lambda: where_active(opened, layer, neuron))
     contexts = attempt(lambda: read_contexts(opened, opened.index().contexts(layer, neuron)))
     found = row.value or {}
     carried = carried_by(opened)
@@ -127,11 +136,18 @@ def read_neuron(opened: OpenedRun, name: str) -> Neuron:
         negative=carried.get((layer, neuron, -1), []),
         labels=attempt(lambda: _labels(opened, f"L{layer}N{neuron}")).value or [],
         sets=attempt(lambda: _sets(opened, layer, neuron)).value or [],
-        active=None if summary.value is None else _where(summary.value),
+        active=active.value,
         contexts=contexts.value or [],
         similar=attempt(lambda: _similar(opened, layer, neuron)).value or [],
-        missing=list(dict.fromkeys(reason for reason in (row.reason, summary.reason, contexts.reason) if reason)),
+        missing=list(dict.fromkeys(reason for reason in (row.reason, active.reason, contexts.reason) if reason)),
     )
+
+
+def neighbours(opened: OpenedRun, layer: int, neuron: int) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """The projected neurons before and after in the same layer."""
+    own = neuron_table(opened).frame.filter(layer=layer)["neuron"]
+    before, after = own.filter(own < neuron).max(), own.filter(own > neuron).min()
+    return (None if before is None else (layer, before)), (None if after is None else (layer, after))  # type: ignore[return-value]
 
 
 def _check(opened: OpenedRun, layer: int, neuron: int) -> None:
@@ -189,7 +205,13 @@ def _sets(opened: OpenedRun, layer: int, neuron: int) -> list[str]:
     return [name for name in members["set"].unique().sort().to_list() if name != "random"]
 
 
-def _where(summary: NeuronSummary) -> WhereActive:
+def where_active(opened: OpenedRun, layer: int, neuron: int) -> WhereActive:
+    """Where a neuron is active; all zeros for one that never is.
+
+    Raises:
+        InputError: there are no activations, their index is not ready, or there is no such neuron.
+    """
+    summary = opened.index().summary(layer, neuron)
     return WhereActive(
         positive=summary.positive,
         negative=summary.negative,

@@ -12,7 +12,7 @@ from cotlens.report import facts, words
 from cotlens.report.judges import judge_exhibit
 from cotlens.report.text import duration, readable
 
-__all__ = ["Overview", "Reliability", "Stage", "read_overview"]
+__all__ = ["Overview", "Reliability", "Stage", "intervention_sentences", "read_overview"]
 
 #: What each stage leaves behind, in the order of the pipeline.
 STAGES = {
@@ -97,13 +97,18 @@ def _summary(opened: OpenedRun) -> list[str]:
     opening = words.opening_words(
         config, results.problems, results.neurons.height, results.reasoning, len(results.concept_ids)
     )
-    intervention = words.intervention_words(results.effects, results.p_value, config, results.reasoning)
     return [
         opening,
         words.accuracy_words(results.accuracy),
         words.frequency_words(results.comparison),
-        *intervention[:2],
+        *intervention_sentences(opened)[:2],
     ]
+
+
+def intervention_sentences(opened: OpenedRun) -> list[str]:
+    """What editing neurons did, in words that claim no more than the numbers do."""
+    results = results_of(opened)
+    return words.intervention_words(results.effects, results.p_value, opened.run.config, results.reasoning)
 
 
 def _settings(opened: OpenedRun) -> list[tuple[str, str]]:

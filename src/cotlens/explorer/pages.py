@@ -1,128 +1,92 @@
-"""The pages: what each address reads, and the template that draws it."""
+"""The addresses of the pages, and what may stand in their queries. What they show is made in `views`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from cotlens.errors import InputError
+from cotlens.explorer import views
 from cotlens.explorer.attempt import attempt
-from cotlens.explorer.charts import report_figures
 from cotlens.explorer.checked import check_part
-from cotlens.explorer.completions import CompletionFilter, list_completions
-from cotlens.explorer.neurons import read_neuron
-from cotlens.explorer.opened import OpenedRun
-from cotlens.explorer.overview import read_overview
+from cotlens.explorer.completion_list import CompletionFilter
+from cotlens.explorer.queries import Number, Text
+from cotlens.explorer.search import NeuronFilter
 from cotlens.explorer.security import REPORT_POLICY
 from cotlens.explorer.site import Site
-from cotlens.explorer.walk import ALL, concepts_of, read_walk
+from cotlens.explorer.walk import ALL
+from cotlens.types import NeuronId
 
 __all__ = ["page_routes"]
-
-#: The figures of the overview, in the order shown.
-SECTIONS = {
-    "Accuracy": ("accuracy", "failures"),
-    "Activity of each concept": ("heat", "comparison", "differences", "correctness"),
-    "Where and when": ("layers", "roles", "steps"),
-}
-
-Text = Annotated[str, Query(max_length=300)]
-Number = Annotated[int, Query(ge=1, le=10**6)]
 
 
 def page_routes(site: Site) -> APIRouter:
     """The pages of one run."""
     routes = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+    _completion_pages(routes, site)
+    _neuron_pages(routes, site)
 
     @routes.get("/")
     def overview() -> Response:
-        return site.page(lambda opened: overview_page(site, opened))
+        return site.page(lambda opened: views.overview_page(site, opened))
 
-    @routes.get("/completions")
-    def completions(
-        variant: Text = "",
-        correct: Text = "",
-        failure: Text = "",
-        text: Text = "",
-        sort: Text = "order",
-        descending: bool = False,
-        page: Number = 1,
+    @routes.get("/compare")
+    def compare(
+        a: Text = "", b: Text = "", run: Literal["", "other"] = "", shown: Text = "differing", page: Number = 1
     ) -> Response:
-        wanted = CompletionFilter(
-            variant=variant, correct=correct, failure=failure, text=text, sort=sort, descending=descending
-        )
-        return site.page(lambda opened: completions_page(site, opened, wanted, page))
+        return site.page(lambda opened: views.compare_page(site, opened, a, b, run, shown, page))
 
-    @routes.get("/completion/{variant}/{question_id}")
-    def completion(
-        variant: str, question_id: str, concept: Text = ALL, beside: Text = "", step: int | None = None
+    @routes.get("/interventions")
+    def interventions(
+        edit: Annotated[int, Query(ge=0, le=10**6)] = 0, which: Literal["", "lost", "gained"] = "", page: Number = 1
     ) -> Response:
-        return site.found(lambda opened: completion_page(site, opened, variant, question_id, concept, beside, step))
-
-    @routes.get("/neuron/{name}")
-    def neuron(name: str) -> Response:
-        return site.found(lambda opened: neuron_page(site, opened, name))
+        return site.page(lambda opened: views.interventions_page(site, opened, edit, which, page))
 
     @routes.get("/report")
     def report() -> Response:
-        return report_file(site)
+        return _report(site)
 
     return routes
 
 
-def overview_page(site: Site, opened: OpenedRun) -> str:
-    figures = report_figures(opened)
-    whole = {"Figures": [figures["all"]]} if "all" in figures else {}
-    sections = whole or {
-        title: [figures[name] for name in names if figures[name].value is not None] for title, names in SECTIONS.items()
-    }
-    return site.draw(
-        opened, "overview.html.j2", title="Overview", here="", overview=read_overview(opened),
-        sections=list(sections.items()),
-    )  # fmt: skip
+def _completion_pages(routes: APIRouter, site: Site) -> None:
+    @routes.get("/completions")
+    def completions(wanted: Annotated[CompletionFilter, Query()], page: Number = 1) -> Response:
+        return site.page(lambda opened: views.completions_page(site, opened, wanted, page))
+
+    @routes.get("/completion/{variant}/{question_id}")
+    def completion(
+        variant: str,
+        question_id: str,
+        concept: Text = ALL,
+        beside: Text = "",
+        step: Annotated[int | None, Query(ge=0, le=10**6)] = None,
+    ) -> Response:
+        return site.found(
+            lambda opened: views.completion_page(site, opened, (variant, question_id), concept, beside, step)
+        )
 
 
-def completions_page(site: Site, opened: OpenedRun, wanted: CompletionFilter, page: int) -> str:
-    def address(number: int) -> str | None:
-        return site.links.page("completions", **wanted.model_dump(exclude_defaults=True), page=number)
+def _neuron_pages(routes: APIRouter, site: Site) -> None:
+    @routes.get("/neurons")
+    def neurons(wanted: Annotated[NeuronFilter, Query()], page: Number = 1) -> Response:
+        named = attempt(lambda: NeuronId.parse(wanted.token)).value if wanted.token else None
+        if named is not None and (address := site.links.neuron(*named)):
+            return RedirectResponse(address, status_code=303)
+        return site.page(lambda opened: views.neurons_page(site, opened, wanted, page))
 
-    return site.draw(
-        opened, "completions.html.j2", title="Completions", here="completions", wanted=wanted,
-        found=list_completions(opened, wanted, page), page_address=address, names=site.names(opened),
-    )  # fmt: skip
+    @routes.get("/neuron/{name}")
+    def neuron(name: str) -> Response:
+        return site.found(lambda opened: views.neuron_page(site, opened, name))
 
-
-def completion_page(
-    site: Site, opened: OpenedRun, variant: str, question_id: str, concept: str, beside: str, step: int | None
-) -> str:
-    first = read_walk(opened, variant, question_id, concept, step)
-    second = attempt(lambda: read_walk(opened, beside, first.completion.question_id, concept, step)) if beside else None
-    names = site.names(opened)
-    title = f"{first.completion.question_id}, {names.get(first.completion.variant, first.completion.variant)}"
-    return site.draw(
-        opened, "completion.html.j2", title=title, here="completions",
-        trail=[("Completions", site.links.page("completions")), (title, None)],
-        first=first.completion, walks=[first] + ([second.value] if second and second.value else []),
-        beside=beside if second and second.value else "", beside_reason=second.reason if second else "",
-        concepts=concepts_of(opened), concept=concept, step=first.step, names=names, can_pair=True,
-        ranks=len(first.grid[0]) if first.grid else opened.run.config.discover.top_k,
-    )  # fmt: skip
+    @routes.get("/concepts")
+    def concepts() -> Response:
+        return site.page(lambda opened: views.concepts_page(site, opened))
 
 
-def neuron_page(site: Site, opened: OpenedRun, name: str) -> str:
-    neuron = read_neuron(opened, name)
-    title = f"L{neuron.layer}N{neuron.neuron}"
-    return site.draw(
-        opened, "neuron.html.j2", title=title, here="neurons",
-        trail=[("Neurons", site.links.page("neurons")), (title, None)],
-        neuron=neuron, concepts=concepts_of(opened), names=site.names(opened), charts=[], dissent="", previous=None,
-        next=None,
-    )  # fmt: skip
-
-
-def report_file(site: Site) -> Response:
+def _report(site: Site) -> Response:
     """``report.html`` as it lies in the run, cut off from everything by its own policy."""
 
     def read() -> bytes:

@@ -34,8 +34,12 @@ class Site:
     folder: RunFolder
     links: Links
     nav: tuple[tuple[str, str, str], ...] = NAV
+    other: RunFolder | None = None
+    """A second run to compare with."""
     api: str = "/api"
     """Where the JSON is described; empty where there is none."""
+    can_pair: bool = True
+    """Whether two variants can be shown beside each other."""
 
     def page(self, make: Callable[[OpenedRun], str]) -> HTMLResponse:
         """A page; one that says what is wrong if the run can't be read."""

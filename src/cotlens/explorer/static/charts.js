@@ -1,5 +1,4 @@
 // Charts by Vega, from the specifications that the report is made of. Without this script a picture stands in their place.
-const WIDE_ENOUGH = 700;
 const drawn = new Set();
 let bundle = null;
 
@@ -24,9 +23,15 @@ function themed(spec, colours) {
   return JSON.parse(text);
 }
 
+// The widest of the widths that a chart is made in, that fits.
+function fitting(box) {
+  const widths = box.dataset.widths.split(" ").map(Number);
+  return widths.findLast((width) => width <= box.clientWidth + 2) ?? widths[0];
+}
+
 async function draw(box) {
-  const wide = box.clientWidth >= WIDE_ENOUGH;
-  const address = wide ? box.dataset.wide : box.dataset.narrow;
+  const width = fitting(box);
+  const address = box.getAttribute(`data-at-${width}`);
   try {
     box.record = box.record?.address === address ? box.record : { address, ...(await (await fetch(address)).json()) };
     const { spec, colours } = box.record;
@@ -42,7 +47,7 @@ async function draw(box) {
       renderer: "svg",
       tooltip: { disableDefaultStyle: true, theme: "cotlens" },
     });
-    box.dataset.drawn = wide ? "wide" : "narrow";
+    box.dataset.drawn = width;
     drawn.add(box);
   } catch (error) {
     const note = document.createElement("p");
@@ -57,7 +62,7 @@ export function redrawCharts() {
 }
 
 export function startCharts() {
-  const boxes = document.querySelectorAll(".chart[data-wide]");
+  const boxes = document.querySelectorAll(".chart[data-widths]");
   const seen = new IntersectionObserver(
     (entries) => {
       for (const entry of entries) {
@@ -74,7 +79,7 @@ export function startCharts() {
     clearTimeout(later);
     later = setTimeout(() => {
       for (const box of drawn) {
-        if ((box.clientWidth >= WIDE_ENOUGH ? "wide" : "narrow") !== box.dataset.drawn) draw(box);
+        if (String(fitting(box)) !== box.dataset.drawn) draw(box);
       }
     }, 200);
   });
