@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI, Request
@@ -11,7 +12,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from cotlens.explorer.api import api_routes
+from cotlens.explorer.api import DESCRIPTION, api_routes
 from cotlens.explorer.assets import asset
 from cotlens.explorer.figures import figure_routes
 from cotlens.explorer.links import ServerLinks
@@ -25,16 +26,19 @@ __all__ = ["create_app"]
 _LONG = "private, max-age=0, must-revalidate"
 
 
-def create_app(run_dirs: Sequence[Path], guard: Guard | None = None) -> ASGIApp:
+def create_app(run_dirs: Sequence[Path | RunFolder], guard: Guard | None = None) -> ASGIApp:
     """The explorer of a run, and of a second one to compare it with.
 
     Args:
         run_dirs: one or two run directories.
         guard: who may ask; a browser on this machine when absent.
     """
-    application = FastAPI(title="cotlens explorer", docs_url=None, redoc_url=None, openapi_url=None)
+    application = FastAPI(
+        title="cotlens explorer", description=DESCRIPTION, version=version("cotlens"), docs_url=None, redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )  # fmt: skip
     prefixes = ("", "/other")[: len(run_dirs)]
-    folders = [RunFolder(path) for path in run_dirs]
+    folders = [one if isinstance(one, RunFolder) else RunFolder(one) for one in run_dirs]
     sites = [
         Site(folder, ServerLinks(prefix), other=next((one for one in folders if one is not folder), None))
         for folder, prefix in zip(folders, prefixes, strict=True)
@@ -42,10 +46,17 @@ def create_app(run_dirs: Sequence[Path], guard: Guard | None = None) -> ASGIApp:
     for site, prefix in zip(sites, prefixes, strict=True):
         application.include_router(page_routes(site), prefix=prefix)
         application.include_router(figure_routes(site), prefix=prefix)
-        application.include_router(api_routes(site), prefix=prefix)
+        application.include_router(api_routes(site), prefix=prefix, include_in_schema=not prefix)
     application.add_api_route("/static/{name}", _static, include_in_schema=False)
+    application.add_api_route("/api", lambda: _description(application, sites[0]), include_in_schema=False)
     _handle_errors(application, sites[0])
     return Guarded(application, guard or Guard())
+
+
+def _description(application: FastAPI, site: Site) -> Response:
+    """The page that tells what the JSON is, made from its OpenAPI description."""
+    described = application.openapi()
+    return site.page(lambda opened: site.draw(opened, "api.html.j2", title="JSON API", here="api", described=described))
 
 
 def _static(name: str, request: Request) -> Response:

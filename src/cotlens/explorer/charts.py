@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from cotlens.explorer.attempt import Attempt, attempt
@@ -86,7 +87,9 @@ def _report_figures(opened: OpenedRun) -> Figures:
     if found.value is None:
         return {"all": Attempt(None, found.reason)}
     absent: Attempt[Figure] = Attempt(None, "the run holds nothing to draw")
-    return {name: absent if figure is None else Attempt(figure) for name, figure in found.value.items()}
+    return {
+        name: absent if figure is None else Attempt(replace(figure, name=name)) for name, figure in found.value.items()
+    }
 
 
 def _specification(figure: Figure, width: int, dark: bool) -> dict[str, Any]:

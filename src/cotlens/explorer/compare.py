@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
 from cotlens.analyze.bootstrap import draw_weights, interval
 from cotlens.analyze.permutation import sign_flip_p_values
+from cotlens.analyze.sets import ALL
 from cotlens.analyze.statistics import wilson
 from cotlens.errors import InputError, near_match
 from cotlens.explorer.active import carried_by
@@ -16,13 +17,23 @@ from cotlens.explorer.concepts import ConceptFrequency, frequencies_of
 from cotlens.explorer.neuron_table import neuron_table
 from cotlens.explorer.opened import OpenedRun
 from cotlens.explorer.records import Page, Record
+from cotlens.report.tables import concept_order
 
-__all__ = ["ComparedAccuracy", "Comparison", "ConceptPair", "DifferentNeuron", "QuestionPair", "Side", "compare"]
+__all__ = [
+    "ComparedAccuracy",
+    "Comparison",
+    "ConceptPair",
+    "DifferentNeuron",
+    "QuestionPair",
+    "Shown",
+    "Side",
+    "compare",
+]
 
 #: Questions and neurons shown at once.
 _QUESTIONS, _NEURONS = 200, 50
 #: Neurons of which set are listed.
-SHOWN = ("differing", "both", "only a", "only b")
+Shown = Literal["differing", "both", "only a", "only b"]
 
 
 class Side(Record):
@@ -80,7 +91,7 @@ class Neurons(Record):
     only_b: int
     rows: list[DifferentNeuron]
     page: Page
-    shown: str
+    shown: Shown
 
 
 class QuestionPair(Record):
@@ -106,7 +117,7 @@ class Comparison(Record):
 
 
 def compare(
-    first: OpenedRun, a: str, second: OpenedRun, b: str, shown: str = "differing", number: int = 1
+    first: OpenedRun, a: str, second: OpenedRun, b: str, shown: Shown = "differing", number: int = 1
 ) -> Comparison:
     """Variant ``a`` of one run beside ``b`` of the same or another.
 
@@ -181,11 +192,11 @@ def _concepts(first: OpenedRun, a: str, second: OpenedRun, b: str) -> list[Conce
     def of(found: dict[str, list[ConceptFrequency]], concept: str, variant: str) -> ConceptFrequency | None:
         return next((row for row in found.get(concept, []) if row.variant == variant), None)
 
-    names = dict.fromkeys([*one, *other])
+    names = [*concept_order([*one, *other]), *([ALL] if ALL in one or ALL in other else [])]
     return [ConceptPair(concept=name, a=of(one, name, a), b=of(other, name, b)) for name in names]
 
 
-def _neurons(first: OpenedRun, a: str, second: OpenedRun, b: str, shown: str, number: int) -> Neurons:
+def _neurons(first: OpenedRun, a: str, second: OpenedRun, b: str, shown: Shown, number: int) -> Neurons:
     found = first.index().shared(a, b, None if second is first else second.index())
     rates = found.neurons.with_columns(
         rate_a=1000 * pl.col("hits_a") / max(1, found.steps_a), rate_b=1000 * pl.col("hits_b") / max(1, found.steps_b)
@@ -201,7 +212,7 @@ def _neurons(first: OpenedRun, a: str, second: OpenedRun, b: str, shown: str, nu
     return Neurons(
         steps_a=found.steps_a, steps_b=found.steps_b, shared=found.shared, only_a=found.only_a, only_b=found.only_b,
         rows=[_neuron(first, row) for row in rows.iter_rows(named=True)], page=page,
-        shown=shown if shown in SHOWN else SHOWN[0],
+        shown=shown,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from cotlens.analyze.sets import ALL
 from cotlens.explorer.compare import Comparison, ConceptPair, Side
 from cotlens.explorer.neuron_charts import DOWN
 from cotlens.report.exhibits import Figure, Table
-from cotlens.report.svg import ACCENT, BAND, dressed, margin
+from cotlens.report.svg import ACCENT, BAND, dressed, margin, root_ticks
 from cotlens.report.text import count, percent, readable, span
 
 __all__ = ["compare_figures"]
@@ -65,7 +65,9 @@ def _frequencies(pairs: Sequence[ConceptPair], names: tuple[str, str], confidenc
         f"The points are the share of neuron-steps at which the concept’s neurons are active, blue for {names[0]} and "
         f"orange for {names[1]}; the line is a {confidence:.0%} bootstrap interval over questions, the grey band what "
         "random sets of the same layers and signs reach.",
-        lambda width: _points(rows, "concept", ("frequency", "active neuron-steps (%)"), concepts, width),
+        lambda width: _points(
+            rows, "concept", ("frequency", "active neuron-steps (%), square-root scale"), concepts, width
+        ),
         Table(("Concept", "", "Frequency", "Interval", "Random", "Band"), table, names=2),
     )
 
@@ -90,12 +92,17 @@ def _points(rows: Sequence[dict[str, Any]], by: str, value: tuple[str, str], ord
         yOffset=offset,
         tooltip=tooltip,
     )
-    x = alt.X("low:Q", title=title, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=6))
+    ends = ("high", "random_high")
+    top = max((row.get(end) or 0 for row in rows for end in ends), default=0) or 1
+    with_bands = any("random_low" in row for row in rows)
+    scale = alt.Scale(type="sqrt" if with_bands else "linear", domain=[0, top * 1.02], nice=False)
+    ticks = {"values": root_ticks(top), "labelExpr": "datum.value"} if with_bands else {"tickCount": 6}
+    axis = alt.Axis(**ticks, labelFlush=False)
     layers = []
-    if any("random_low" in row for row in rows):
-        layers.append(
-            base.mark_bar(color=BAND, height=9).encode(x=alt.X("random_low:Q", title=title), x2="random_high:Q")
-        )
+    if with_bands:
+        band = base.mark_bar(color=BAND, height=9)
+        layers.append(band.encode(x=alt.X("random_low:Q", title=title, scale=scale, axis=axis), x2="random_high:Q"))
+    x = alt.X("low:Q", title=title, scale=scale, axis=axis)
     layers.append(base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q", color=colour))
     layers.append(base.mark_point(filled=True, size=60, opacity=1).encode(x=f"{field}:Q", color=colour))
     room = margin(order)

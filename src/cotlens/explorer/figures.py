@@ -23,7 +23,7 @@ from cotlens.explorer.views import side_labels
 from cotlens.report.exhibits import Figure
 from cotlens.types import NeuronId
 
-__all__ = ["Wanted", "figure_routes", "find_figure"]
+__all__ = ["One", "Wanted", "Width", "figure_routes", "find_figure"]
 
 Width = Annotated[int, Query(ge=200, le=2000)]
 Theme = Literal["light", "dark"]
@@ -103,7 +103,7 @@ def find_figure(site: Site, one: Wanted) -> Figure:
 
 
 def _compared(site: Site, opened: OpenedRun, one: Wanted) -> dict[str, Figure]:
-    second = site.other.now() if one.run == "other" and site.other else opened
+    second = site.beside(one.run, opened)
     found = compare(opened, one.of, second, one.to)
     labels = side_labels(site, opened, one.of, second, one.to)
     return compare_figures(found, *labels, opened.run.config.analyze.confidence)

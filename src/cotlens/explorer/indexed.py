@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from cotlens.errors import CotlensError, InputError
 from cotlens.explorer.index import ActivityIndex
-from cotlens.store import Run
+from cotlens.types import Progress
 
 __all__ = ["IndexInTheMaking"]
 
@@ -17,8 +18,8 @@ _PATIENCE_S = 1.0
 class IndexInTheMaking:
     """Opens or builds the index of a run in a thread of its own, once it is asked for."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, make: Callable[[Progress], ActivityIndex]) -> None:
+        self._make = make
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._found: ActivityIndex | None = None
@@ -54,8 +55,8 @@ class IndexInTheMaking:
 
     def _open(self) -> None:
         try:
-            self._found = ActivityIndex.open(self._run, self)
+            self._found = self._make(self)
         except CotlensError as error:
             self._error = error
         except Exception as error:  # noqa: BLE001 - a damaged file can raise anything, and nobody waits for this thread
-            self._error = InputError(f"{self._run.path}: the activations can't be indexed: {error}")
+            self._error = InputError(f"the activations can't be indexed: {type(error).__name__}: {error}")

@@ -121,7 +121,7 @@ def read_interventions(opened: OpenedRun) -> Interventions:
         InputError: nothing was edited yet.
     """
     edits = list_edits(opened)
-    effects = attempt(lambda: _effects(opened))
+    effects = attempt(lambda: read_effects(opened))
     sets = attempt(lambda: _sets(opened))
     return Interventions(
         variant=opened.run.config.intervene.variant,
@@ -133,13 +133,13 @@ def read_interventions(opened: OpenedRun) -> Interventions:
 
 
 def list_edits(opened: OpenedRun) -> list[Edit]:
-    """The edits of the run, in the order in which they were made, without the untouched answers."""
+    """The edits of the run without the untouched answers, random sets last."""
     rows = opened.frame("intervene", "interventions/")
     there = [name for name in ("set", *_EDIT) if name in rows.columns]
     found = (
         rows.filter(pl.col("set") != "none").group_by(there, maintain_order=True).agg(draws=pl.col("draw").n_unique())
     )
-    return [_edit(row) for row in found.iter_rows(named=True)]
+    return [_edit(row) for row in found.sort(pl.col("set") == "random", maintain_order=True).iter_rows(named=True)]
 
 
 def list_changes(opened: OpenedRun, place: int, which: str = "", number: int = 1, size: int = 30) -> ChangeList:
@@ -184,7 +184,8 @@ def _edit(row: dict[str, Any]) -> Edit:
     )  # fmt: skip
 
 
-def _effects(opened: OpenedRun) -> list[EffectRow]:
+def read_effects(opened: OpenedRun) -> list[EffectRow]:
+    """Every effect; in a run of an older version accuracy alone."""
     if not opened.has("intervene", EFFECTS):
         return _older(opened)
     fields = EffectRow.model_fields

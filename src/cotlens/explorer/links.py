@@ -21,12 +21,16 @@ class Links(Protocol):
 
     def neuron(self, layer: int, neuron: int) -> str | None: ...
 
+    def any_neuron(self) -> str | None:
+        """The page of a neuron, with the name L0N0 standing for that of any."""
+        ...
+
     def figure(self, name: str, kind: str, **query: Query) -> str | None:
         """A chart as ``svg``, ``png``, ``csv`` or, its specification, ``json``."""
         ...
 
     def active(self, variant: str, question_id: str, what: str) -> str | None:
-        """JSON about the active neurons of a completion: ``activity``, or ``steps/`` for a step's number to follow."""
+        """JSON about the active neurons of a completion: ``activity``, or ``steps/STEP`` for any step's number."""
         ...
 
     def static(self, name: str) -> str: ...
@@ -46,6 +50,9 @@ class ServerLinks:
 
     def neuron(self, layer: int, neuron: int) -> str:
         return f"{self._prefix}/neuron/{neuron_name(layer, neuron)}"
+
+    def any_neuron(self) -> str:
+        return self.neuron(0, 0)
 
     def figure(self, name: str, kind: str, **query: Query) -> str:
         return f"{self._prefix}/figures/{_segment(name)}.{kind}{_query(query)}"

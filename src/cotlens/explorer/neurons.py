@@ -11,6 +11,7 @@ from cotlens.errors import InputError
 from cotlens.explorer.active import carried_by
 from cotlens.explorer.attempt import attempt
 from cotlens.explorer.contexts import ShownContext, read_contexts
+from cotlens.explorer.interventions import EffectRow, read_effects
 from cotlens.explorer.neuron_table import neuron_table
 from cotlens.explorer.opened import OpenedRun
 from cotlens.explorer.records import Record
@@ -105,6 +106,8 @@ class Neuron(Record):
     labels: list[Label]
     sets: list[str]
     """The edited sets, without random ones, that it is a member of."""
+    effects: list[EffectRow]
+    """Accuracy with these sets edited: what is known of the neuron's effect, which was not edited alone."""
     active: WhereActive | None
     contexts: list[ShownContext]
     similar: list[Similar]
@@ -124,6 +127,7 @@ def read_neuron(opened: OpenedRun, name: str) -> Neuron:
     active = attempt(lambda: where_active(opened, layer, neuron))
     contexts = attempt(lambda: read_contexts(opened, opened.index().contexts(layer, neuron)))
     found = row.value or {}
+    sets = attempt(lambda: _sets(opened, layer, neuron)).value or []
     carried = carried_by(opened)
     return Neuron(
         layer=layer,
@@ -135,7 +139,8 @@ def read_neuron(opened: OpenedRun, name: str) -> Neuron:
         positive=carried.get((layer, neuron, 1), []),
         negative=carried.get((layer, neuron, -1), []),
         labels=attempt(lambda: _labels(opened, f"L{layer}N{neuron}")).value or [],
-        sets=attempt(lambda: _sets(opened, layer, neuron)).value or [],
+        sets=sets,
+        effects=attempt(lambda: _effects(opened, sets)).value or [],
         active=active.value,
         contexts=contexts.value or [],
         similar=attempt(lambda: _similar(opened, layer, neuron)).value or [],
@@ -201,8 +206,14 @@ def _labels(opened: OpenedRun, name: str) -> list[Label]:
 
 
 def _sets(opened: OpenedRun, layer: int, neuron: int) -> list[str]:
+    if not opened.has("intervene", "intervention_sets.parquet"):
+        return []
     members = opened.frame("intervene", "intervention_sets.parquet").filter(layer=layer, neuron=neuron)
     return [name for name in members["set"].unique().sort().to_list() if name != "random"]
+
+
+def _effects(opened: OpenedRun, sets: list[str]) -> list[EffectRow]:
+    return [row for row in read_effects(opened) if row.target in sets and row.measure == "accuracy"] if sets else []
 
 
 def where_active(opened: OpenedRun, layer: int, neuron: int) -> WhereActive:

@@ -14,9 +14,11 @@ from cotlens.errors import InputError
 from cotlens.explorer.attempt import attempt
 from cotlens.explorer.checked import MANIFEST, check_inside, check_part, find_damage
 from cotlens.explorer.index import ActivityIndex
+from cotlens.explorer.index_files import index_folder
 from cotlens.explorer.indexed import IndexInTheMaking
 from cotlens.files import read_jsonl
 from cotlens.store import Manifest, Run, open_run
+from cotlens.types import Progress
 
 __all__ = ["OpenedRun", "RunFolder"]
 
@@ -35,7 +37,7 @@ class OpenedRun:
         self._manifest = run.manifest
         self.damage = find_damage(run.path, run.manifest)
         self.run = Run(run.path, _without_strays(run.path, run.manifest))
-        self._index = IndexInTheMaking(self.run)
+        self._index = IndexInTheMaking(self.make_index)
         self._kept: dict[str, Any] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
@@ -99,6 +101,17 @@ class OpenedRun:
         if not self.has("discover", "activations/"):
             self.paths("discover", "activations/")  # says what is wrong
         return self._index.get()
+
+    def make_index(self, progress: Progress) -> ActivityIndex:
+        """The index, opened or made now; before it is made, what it is made from is found whole.
+
+        Raises:
+            InputError: there are no activations, or they are missing or damaged.
+            EnvironmentFault: the cache can't be written.
+        """
+        if not index_folder(self.run).is_dir():
+            self.paths("discover", "activations/")
+        return ActivityIndex.open(self.run, progress)
 
     def concepts(self) -> pl.DataFrame:
         return self.frame("label", "concepts.parquet")

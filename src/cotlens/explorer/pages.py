@@ -11,6 +11,7 @@ from cotlens.errors import InputError
 from cotlens.explorer import views
 from cotlens.explorer.attempt import attempt
 from cotlens.explorer.checked import check_part
+from cotlens.explorer.compare import Shown
 from cotlens.explorer.completion_list import CompletionFilter
 from cotlens.explorer.queries import Number, Text
 from cotlens.explorer.search import NeuronFilter
@@ -34,7 +35,7 @@ def page_routes(site: Site) -> APIRouter:
 
     @routes.get("/compare")
     def compare(
-        a: Text = "", b: Text = "", run: Literal["", "other"] = "", shown: Text = "differing", page: Number = 1
+        a: Text = "", b: Text = "", run: Literal["", "other"] = "", shown: Shown = "differing", page: Number = 1
     ) -> Response:
         return site.page(lambda opened: views.compare_page(site, opened, a, b, run, shown, page))
 

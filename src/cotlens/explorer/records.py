@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Choice", "Page", "Problem", "Record", "Table"]
+__all__ = ["Choice", "FigureList", "FigureName", "Page", "Problem", "Record", "Table"]
 
 
 class Record(BaseModel):
@@ -25,6 +25,17 @@ class Choice(Record):
     value: str
     label: str
     count: int | None = None
+
+
+class FigureName(Record):
+    name: str
+    title: str
+    reason: str
+    """Why the run has none of this name; empty if it has."""
+
+
+class FigureList(Record):
+    figures: list[FigureName]
 
 
 class Table(Record):

@@ -8,10 +8,11 @@ page of its own load nothing from elsewhere and run no script but the server's f
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, quote, unquote_to_bytes, urlsplit
+from urllib.parse import parse_qs, quote, unquote, unquote_to_bytes, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -105,7 +106,7 @@ class Guarded:
             await send(message)
 
         refusal = self._guard.refusal(scope)
-        await (refusal or self._app)(scope, receive, send_with_headers)
+        await (refusal or self._app)(_plain_scope(scope), receive, send_with_headers)
 
 
 def is_loopback(host: str) -> bool:
@@ -127,6 +128,16 @@ def guard_for(host: str, token: str | None) -> Guard:
             f"--host {host}: other machines could open the explorer there; add --token SECRET, or leave --host away"
         )
     return Guard(None if host in _ANY_ADDRESS else frozenset({host.lower()}) | LOOPBACK, token)
+
+
+def _plain_scope(scope: Scope) -> Scope:
+    """The request as the pages know it: HEAD is a GET whose body the server leaves out, and a slash that is escaped
+    in the address is part of a name, not of the path, so it stays escaped."""
+    raw: bytes = scope.get("raw_path") or b""
+    path = scope["path"]
+    if b"%2f" in raw.lower():
+        path = unquote(re.sub(rb"%2[fF]", b"%252F", raw.partition(b"?")[0]).decode("latin-1"))
+    return {**scope, "method": "GET", "path": path}
 
 
 def _refused(status: int, why: str, headers: dict[str, str] | None = None) -> Response:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi.responses import HTMLResponse
 
+from cotlens.errors import InputError
 from cotlens.explorer.attempt import Attempt, attempt
 from cotlens.explorer.drawing import draw
 from cotlens.explorer.links import Links
@@ -40,6 +41,20 @@ class Site:
     """Where the JSON is described; empty where there is none."""
     can_pair: bool = True
     """Whether two variants can be shown beside each other."""
+    is_static: bool = False
+    """Whether the pages are files, with nobody behind them to ask."""
+
+    def beside(self, run: str, opened: OpenedRun) -> OpenedRun:
+        """The run that ``opened`` is compared with: itself, or, for ``other``, the second one.
+
+        Raises:
+            InputError: there is no second run, or it can't be read.
+        """
+        if run != "other":
+            return opened
+        if self.other is None:
+            raise InputError("no second run to compare with; give one with --compare")
+        return self.other.now()
 
     def page(self, make: Callable[[OpenedRun], str]) -> HTMLResponse:
         """A page; one that says what is wrong if the run can't be read."""
@@ -80,6 +95,7 @@ class Site:
             state="not readable" if opened is None else "not finished" if unfinished else "finished",
             has_report=bool(opened and opened.has("report", "report.html")),
             nav=self.nav,
-            search=self.links.page("neurons"),
+            search="" if self.is_static else self.links.page("neurons"),
+            is_static=self.is_static,
             api=self.api,
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from cotlens.explorer.attempt import Attempt, attempt
 from cotlens.explorer.charts import report_figures
-from cotlens.explorer.compare import compare
+from cotlens.explorer.compare import Shown, compare
 from cotlens.explorer.compare_charts import compare_figures
 from cotlens.explorer.completion_list import CompletionFilter, list_completions
 from cotlens.explorer.concepts import list_concepts
@@ -52,13 +52,13 @@ def overview_page(site: Site, opened: OpenedRun) -> str:
     )  # fmt: skip
 
 
-def completions_page(site: Site, opened: OpenedRun, wanted: CompletionFilter, page: int) -> str:
+def completions_page(site: Site, opened: OpenedRun, wanted: CompletionFilter, page: int, size: int = 50) -> str:
     def address(number: int) -> str | None:
         return site.links.page("completions", **wanted.model_dump(exclude_defaults=True), page=number)
 
     return site.draw(
         opened, "completions.html.j2", title="Completions", here="completions", wanted=wanted,
-        found=list_completions(opened, wanted, page), page_address=address, names=site.names(opened),
+        found=list_completions(opened, wanted, page, size), page_address=address, names=site.names(opened),
     )  # fmt: skip
 
 
@@ -80,8 +80,8 @@ def completion_page(
     )  # fmt: skip
 
 
-def neurons_page(site: Site, opened: OpenedRun, wanted: NeuronFilter, page: int) -> str:
-    found = find_neurons(opened, wanted, page)
+def neurons_page(site: Site, opened: OpenedRun, wanted: NeuronFilter, page: int, size: int = 50) -> str:
+    found = find_neurons(opened, wanted, page, size)
     query = wanted.model_dump(exclude_defaults=True)
 
     def page_address(number: int) -> str | None:
@@ -118,9 +118,9 @@ def concepts_page(site: Site, opened: OpenedRun) -> str:
     )  # fmt: skip
 
 
-def compare_page(site: Site, opened: OpenedRun, a: str, b: str, run: str, shown: str, page: int) -> str:
+def compare_page(site: Site, opened: OpenedRun, a: str, b: str, run: str, shown: Shown, page: int) -> str:
     other = attempt(site.other.now).value if site.other else None
-    second = other if run == "other" and other is not None else opened
+    second = site.beside(run, opened)
     a = a or opened.variants[0]
     b = b or next((name for name in second.variants if second is not opened or name != a), a)
     found = attempt(lambda: compare(opened, a, second, b, shown, page))
@@ -136,11 +136,12 @@ def compare_page(site: Site, opened: OpenedRun, a: str, b: str, run: str, shown:
         choices_a=site.names(opened), choices_b=site.names(opened) | (site.names(other) if other else {}),
         other=other.run.path.resolve().name if other else "", here_name=opened.run.path.resolve().name,
         concepts=concepts_of(opened), page_address=lambda number: address(shown=shown, page=number),
+        pairs=[(name, site.links.page("compare", a=a, b=one)) for one, name in site.names(opened).items()],
         shown_address=lambda value: address(shown=value),
     )  # fmt: skip
 
 
-def interventions_page(site: Site, opened: OpenedRun, edit: int, which: str, page: int) -> str:
+def interventions_page(site: Site, opened: OpenedRun, edit: int, which: str, page: int, size: int = 30) -> str:
     figures = report_figures(opened)
 
     def page_address(number: int) -> str | None:
@@ -148,7 +149,7 @@ def interventions_page(site: Site, opened: OpenedRun, edit: int, which: str, pag
 
     return site.draw(
         opened, "interventions.html.j2", title="Interventions", here="interventions",
-        found=read_interventions(opened), changes=attempt(lambda: list_changes(opened, edit, which, page)).value,
+        found=read_interventions(opened), changes=attempt(lambda: list_changes(opened, edit, which, page, size)).value,
         figures=_shown(figures, EDITED), absent=[], words=attempt(lambda: intervention_sentences(opened)).value or [],
         names=site.names(opened), place=edit, which=which, page_address=page_address,
     )  # fmt: skip

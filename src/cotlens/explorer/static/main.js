@@ -1,5 +1,6 @@
 // What every page has: keys, the choice of colours, tables that sort, charts, and the walk through a completion.
 import { startCharts, redrawCharts } from "./charts.js";
+import { startFilters } from "./filter.js";
 import { startTables } from "./tables.js";
 import { startWalks } from "./walk.js";
 
@@ -76,5 +77,6 @@ for (const hint of document.querySelectorAll(".keys-hint")) hint.hidden = false;
 document.addEventListener("keydown", onKey);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawCharts);
 startTables();
+startFilters();
 startWalks();
 startCharts();

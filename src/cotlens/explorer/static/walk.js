@@ -25,9 +25,11 @@ class Walk {
     this.places = [...document.querySelectorAll("[data-concepts] input[name=concept]")].map((input) => input.value);
     this.concept = document.querySelector("[data-concepts] input[name=concept]:checked")?.value ?? "all";
     this.neuronAddress = section.dataset.neurons;
+    this.onlyLabelled = "onlyLabelled" in section.dataset; // the others have no page
     this.cells = new Map();
     this.listen();
     this.mark();
+    this.markGrid();
   }
 
   listen() {
@@ -55,8 +57,12 @@ class Walk {
       if (here) token.setAttribute("aria-current", "true");
       else token.removeAttribute("aria-current");
     });
-    const links = [...this.grid.querySelectorAll("td a")];
-    links.forEach((link, place) => (link.tabIndex = place === 0 ? 0 : -1));
+  }
+
+  // Of the grid's cells, too, one takes part: the first, then the one last looked at.
+  markGrid() {
+    const cells = [...this.grid.querySelectorAll("td > *")];
+    cells.forEach((cell, place) => (cell.tabIndex = place === 0 ? 0 : -1));
   }
 
   go(step, focus) {
@@ -94,10 +100,11 @@ class Walk {
   // The cells of a step, fetched once; those of the steps beside it are fetched ahead.
   at(step) {
     if (!this.cells.has(step)) {
-      const asked = fetch(`${this.section.dataset.steps}${step}`).then(async (answer) => {
+      const asked = fetch(this.section.dataset.steps.replace("STEP", step)).then(async (answer) => {
         const found = await answer.json();
         if (!answer.ok) throw new Error(found.detail);
-        return found.layers;
+        // What their place tells may be left out of the cells.
+        return found.layers.map((cells, layer) => cells.map((cell, rank) => ({ layer, rank, ...cell })));
       });
       this.cells.set(step, asked);
       asked.catch(() => this.cells.delete(step));
@@ -105,8 +112,9 @@ class Walk {
     return this.cells.get(step);
   }
 
-  address(layer, neuron) {
-    return this.neuronAddress ? this.neuronAddress.replace("L0N0", `L${layer}N${neuron}`) : null;
+  address({ layer, neuron, concepts }) {
+    if (!this.neuronAddress || (this.onlyLabelled && !concepts.length)) return null;
+    return this.neuronAddress.replace("L0N0", `L${layer}N${neuron}`);
   }
 
   async fill() {
@@ -120,10 +128,18 @@ class Walk {
         const cell = row.cells[found.rank + 1];
         const place = found.concepts.length ? ` c${this.places.indexOf(found.concepts[0])} on` : "";
         cell.className = `${found.coefficient >= 0 ? "up" : "down"} s${found.shade}${place}`;
-        const link = cell.firstElementChild;
+        const address = this.address(found);
+        const focused = cell.contains(document.activeElement);
+        const tab = cell.firstElementChild?.tabIndex ?? -1;
+        let link = cell.firstElementChild;
+        if ((link.tagName === "A") !== Boolean(address)) {
+          link = element(address ? "a" : "span");
+          cell.replaceChildren(link);
+        }
         link.textContent = found.tokens[0] ?? "·";
-        const address = this.address(found.layer, found.neuron);
+        link.tabIndex = tab;
         if (address) link.setAttribute("href", address);
+        if (focused) link.focus();
       }
     }
     this.list(layers.flat().filter((found) => found.concepts.length));
@@ -144,7 +160,7 @@ class Walk {
         element(
           "tr",
           {},
-          element("th", { scope: "row" }, this.link(found.layer, found.neuron)),
+          element("th", { scope: "row" }, this.link(found)),
           element("td", {}, ...found.concepts.map((name) => this.tag(name))),
           element("td", { class: "n" }, signed(found.coefficient)),
           element("td", { class: "n" }, String(found.rank + 1)),
@@ -154,9 +170,9 @@ class Walk {
     );
   }
 
-  link(layer, neuron) {
-    const name = `L${layer}N${neuron}`;
-    const address = this.address(layer, neuron);
+  link(found) {
+    const name = `L${found.layer}N${found.neuron}`;
+    const address = this.address(found);
     return address ? element("a", { href: address }, name) : element("span", {}, name);
   }
 
@@ -180,7 +196,7 @@ class Walk {
       element(
         "p",
         {},
-        element("b", {}, this.link(found.layer, found.neuron)),
+        element("b", {}, this.link(found)),
         ` rank ${found.rank + 1} of layer ${found.layer}, coefficient ${signed(found.coefficient)}, score ${found.score} `,
         ...found.concepts.map((name) => this.tag(name)),
       ),
@@ -196,7 +212,7 @@ class Walk {
     event.preventDefault();
     event.stopPropagation();
     const row = this.grid.tBodies[0].rows[cell.parentElement.sectionRowIndex + move[0]];
-    const link = row?.cells[cell.cellIndex + move[1]]?.querySelector("a");
+    const link = row?.cells[cell.cellIndex + move[1]]?.firstElementChild;
     if (!link) return;
     event.target.tabIndex = -1;
     link.tabIndex = 0;
@@ -242,6 +258,22 @@ function onKey(event, walks) {
   event.preventDefault();
 }
 
+// An exported page is one file for all steps and concepts.
+function followAddress(walks) {
+  const query = new URLSearchParams(location.search);
+  const step = Number.parseInt(query.get("step") ?? "", 10);
+  for (const walk of walks) {
+    if (walk && Number.isInteger(step) && step !== walk.step) walk.go(step, false);
+  }
+  const choice = [...document.querySelectorAll("[data-concepts] input[name=concept]")].find(
+    (input) => input.value === query.get("concept"),
+  );
+  if (choice && !choice.checked) {
+    choice.checked = true;
+    for (const walk of walks) walk?.colour(choice.value);
+  }
+}
+
 function nextConcept() {
   const choices = [...document.querySelectorAll("[data-concepts] input[name=concept]")];
   if (!choices.length) return;
@@ -262,6 +294,7 @@ export async function startWalks() {
       if (answer.ok) walks[place] = new Walk(section, await answer.json());
     }),
   );
+  followAddress(walks);
   const ready = walks.filter(Boolean);
   choices?.querySelector("[data-submit]")?.setAttribute("hidden", "");
   choices?.addEventListener("change", (event) => {
