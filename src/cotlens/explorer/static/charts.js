@@ -44,6 +44,7 @@ async function draw(box) {
       actions: false,
       ast: true,
       defaultStyle: false,
+      logLevel: 1, // errors
       renderer: "svg",
       tooltip: { disableDefaultStyle: true, theme: "cotlens" },
     });
