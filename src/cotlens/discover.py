@@ -24,12 +24,14 @@ from cotlens.store import RunWriter
 from cotlens.stored_texts import StoredVariant, stored_variants
 from cotlens.types import Progress, TopNeurons
 
-__all__ = ["Discovery", "StoredText", "discover_stage", "open_discovery", "top_neurons"]
+__all__ = ["ROWS_TOGETHER", "Discovery", "StoredText", "discover_stage", "open_discovery", "top_neurons"]
 
 #: Tokens, padding included, per forward pass over completions. Fixed, so that results don't depend on free memory.
 _BATCH_TOKENS = 2048
 #: Bytes of residual streams kept per forward pass, for the rankers that need them; fixed for the same reason.
 _KEPT_BYTES = 2**29
+#: Rows in each row group of a part, about as many as a completion has: one can be read without all the others.
+ROWS_TOGETHER = 4096
 
 _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "variant": pl.String,
@@ -133,7 +135,7 @@ class Discovery:
             wanted = completions.filter("correct") if self.run.config.discover.questions == "correct" else completions
             columns = wanted.select("question_id", "token_ids", "prompt_length")
             texts = [StoredText(question, Passage(ids, length)) for question, ids, length in columns.rows()]
-            self.run.add_frame("discover", name, self.part(variant.name, prefix, texts))
+            self.run.add_frame("discover", name, self.part(variant.name, prefix, texts), ROWS_TOGETHER)
             self.progress.advance(completions.height - len(texts))
 
     def part(self, variant: str, prefix: Prefix, texts: list[StoredText]) -> pl.DataFrame:

@@ -259,9 +259,12 @@ class RunWriter(Run):
     def has_part(self, stage: str, name: str) -> bool:
         return name in self.manifest.stages[stage].parts
 
-    def add_frame(self, stage: str, name: str, frame: pl.DataFrame) -> None:
-        """Write ``frame`` as the Parquet file ``name`` and record it under ``stage``."""
-        self.add_bytes(stage, name, _parquet(frame), rows=frame.height)
+    def add_frame(self, stage: str, name: str, frame: pl.DataFrame, rows_together: int | None = None) -> None:
+        """Write ``frame`` as the Parquet file ``name`` and record it under ``stage``.
+
+        ``rows_together`` rows make a row group, the least that a reader has to read; many when absent.
+        """
+        self.add_bytes(stage, name, _parquet(frame, rows_together), rows=frame.height)
 
     def add_bytes(self, stage: str, name: str, data: bytes, rows: int | None = None) -> None:
         """Write ``data`` as the file ``name`` and record it under ``stage``."""
@@ -348,9 +351,9 @@ def _check_schema(folder: Path, raw: bytes) -> None:
             )
 
 
-def _parquet(frame: pl.DataFrame) -> bytes:
+def _parquet(frame: pl.DataFrame, rows_together: int | None = None) -> bytes:
     buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", statistics=True)
+    frame.write_parquet(buffer, compression="zstd", statistics=True, row_group_size=rows_together)
     return buffer.getvalue()
 
 

@@ -85,7 +85,7 @@ def test_the_histogram_has_every_coefficient_once(run: Run) -> None:
         for neuron in range(1, WIDTH):
             m = every.filter(layer=layer, neuron=neuron)["coefficient"].to_numpy()
             found = index.summary(layer, neuron)
-            place = np.searchsorted(found.edges, m, side="right") - 1
+            place = np.where(m > 0, *(np.searchsorted(found.edges, m, side) - 1 for side in ("right", "left")))
             assert found.counts.tolist() == np.bincount(place, minlength=len(found.counts)).tolist()
             widths = np.diff(found.edges)
             assert (widths == widths[0]).all()

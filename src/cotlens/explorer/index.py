@@ -7,12 +7,12 @@ user's cache under the checksums of what it was made from, and read by memory ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Self
 
 import numpy as np
 import polars as pl
+from jaxtyping import Int64
 
 from cotlens.analyze.step_roles import ROLES, TOKENS
 from cotlens.errors import InputError, near_match
@@ -68,17 +68,18 @@ class ActivityIndex:
         """
         self._check(layer, neuron)
         files, pair = self._files, slice(2 * neuron, 2 * neuron + 2)
-        by_variant = files.by_variant[:, layer, pair]
-        positive, negative = by_variant.sum(axis=0).tolist()
+        by_column = files.counts[layer, :, pair].astype(np.int64)
+        positive, negative = files.histograms[layer, pair].astype(np.int64)
+        variants, spans, roles = (_with_hits(axis, by_column) for axis in self._axes)
         return NeuronSummary(
             id=NeuronId(layer, neuron),
-            positive=positive,
-            negative=negative,
+            positive=int(positive.sum()),
+            negative=int(negative.sum()),
             edges=bin_edges(int(files.scale[layer, neuron])),
-            counts=files.histogram[layer, neuron].astype(np.int64),
-            variants=_table({"variant": files.variants, "steps": files.variant_steps}, by_variant),
-            steps=_table(self._spans, files.by_step[layer, :, pair]),
-            roles=self._roles(layer, pair),
+            counts=np.concatenate([negative[::-1], positive]),
+            variants=variants,
+            steps=spans,
+            roles=roles,
         )
 
     def contexts(self, layer: int, neuron: int, limit: int = 20, sign: int | None = None) -> list[Context]:
@@ -127,8 +128,8 @@ class ActivityIndex:
         a, b = self._hits(variant_a), second._hits(variant_b)
         layer, neuron = np.nonzero(a + b)
         return SharedNeurons(
-            steps_a=self._files.variant_steps[self._variant(variant_a)],
-            steps_b=second._files.variant_steps[second._variant(variant_b)],
+            steps_a=self._variant_steps(variant_a),
+            steps_b=second._variant_steps(variant_b),
             shared=int(np.count_nonzero((a > 0) & (b > 0))),
             only_a=int(np.count_nonzero((a > 0) & (b == 0))),
             only_b=int(np.count_nonzero((a == 0) & (b > 0))),
@@ -142,12 +143,13 @@ class ActivityIndex:
             ),
         )
 
-    def _hits(self, variant: str) -> np.ndarray:
-        """``[L, F]``."""
-        files = self._files
-        both = files.by_variant[self._variant(variant)].astype(np.int64)
-        hits: np.ndarray = both.reshape(files.layers, files.width, 2).sum(axis=2)
+    def _hits(self, variant: str) -> Int64[np.ndarray, "L F"]:
+        signed = self._files.counts[:, self._variant(variant)].astype(np.int64)
+        hits: np.ndarray = signed[:, ::2] + signed[:, 1::2]
         return hits
+
+    def _variant_steps(self, variant: str) -> int:
+        return self._files.column_steps[self._variant(variant)]
 
     def _variant(self, name: str) -> int:
         if name not in self._files.variants:
@@ -169,15 +171,6 @@ class ActivityIndex:
                 f"and neurons 0 to {files.width - 1}"
             )
 
-    def _roles(self, layer: int, pair: slice) -> pl.DataFrame:
-        names = {"token": [kind for kind in TOKENS for _ in ROLES], "role": list(ROLES) * len(TOKENS)}
-        if not self._files.has_roles:
-            return _table({name: [] for name in (*names, "steps")}, np.zeros((0, 2), np.int64)).cast(
-                {"token": pl.String, "role": pl.String, "steps": pl.Int64}
-            )
-        hits = self._files.by_role[layer, :, :, pair].reshape(-1, 2)
-        return _table(names | {"steps": np.asarray(self._files.role_steps).ravel().tolist()}, hits)
-
     def _context(self, found: np.void) -> Context:
         step = int(found["step"])
         place = int(np.searchsorted(self._first_steps, step, side="right")) - 1
@@ -192,10 +185,27 @@ class ActivityIndex:
         )
 
     @cached_property
-    def _spans(self) -> dict[str, list[int]]:
-        width, steps = self._files.step_width, self._files.span_steps
-        first = [width * place for place in range(len(steps))]
-        return {"first": first, "last": [start + width - 1 for start in first], "steps": list(steps)}
+    def _axes(self) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+        """What the columns of the counts are, with their places and recorded steps: variants, spans of steps, roles."""
+        files = self._files
+        first = pl.Series("first", range(0, files.spans * files.step_width, files.step_width))
+        kinds = len(TOKENS) if len(files.column_steps) > len(files.variants) + files.spans else 0
+        names = [
+            pl.DataFrame({"variant": files.variants}),
+            pl.DataFrame([first, (first + files.step_width - 1).alias("last")]),
+            pl.DataFrame({"token": [kind for kind in TOKENS[:kinds] for _ in ROLES], "role": list(ROLES) * kinds},
+                         schema={"token": pl.String, "role": pl.String}),
+        ]  # fmt: skip
+        starts = np.cumsum([0, *(frame.height for frame in names)])
+        recorded = pl.Series("steps", files.column_steps)
+        variants, spans, roles = (
+            frame.with_columns(
+                recorded.slice(int(start), frame.height),
+                column=pl.int_range(int(start), int(start) + frame.height, dtype=pl.Int64, eager=True),
+            )
+            for frame, start in zip(names, starts, strict=False)
+        )
+        return variants, spans, roles
 
     @cached_property
     def _names(self) -> list[tuple[str, str]]:
@@ -210,6 +220,6 @@ class ActivityIndex:
         return self._files.completions["first_step"].to_numpy()
 
 
-def _table(columns: Mapping[str, Sequence[object]], hits: np.ndarray) -> pl.DataFrame:
-    signs = {"positive": hits[:, 0].astype(np.int64), "negative": hits[:, 1].astype(np.int64)}
-    return pl.DataFrame({**columns, **signs})
+def _with_hits(axis: pl.DataFrame, by_column: Int64[np.ndarray, "C 2"]) -> pl.DataFrame:
+    hits = by_column[axis["column"].to_numpy()]
+    return axis.drop("column").with_columns(positive=pl.Series(hits[:, 0]), negative=pl.Series(hits[:, 1]))

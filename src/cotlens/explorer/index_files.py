@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from cotlens.errors import EnvironmentFault
+from cotlens.explorer.strongest import CONTEXT
 from cotlens.files import cache_folder, content_hash
 from cotlens.store import Run
 
@@ -26,38 +27,34 @@ __all__ = ["IndexFiles", "index_folder", "index_parts", "load_index", "write_ind
 _FORMAT = 1
 _FACTS = "index.json"
 _COMPLETIONS = "completions.parquet"
-_ARRAYS = ("histogram", "scale", "by_variant", "by_step", "by_role", "context_starts", "contexts")
+_CONTEXTS = "contexts"
+_ARRAYS = ("counts", "histograms", "scale", "context_starts")
 
 
 @dataclass(frozen=True, slots=True)
 class IndexFiles:
-    """The content of an index. ``L`` layers, ``F`` neurons, ``V`` variants, ``T`` spans of steps, ``G`` roles."""
+    """The content of an index. ``L`` layers, ``F`` neurons, ``C`` columns, ``V`` variants, ``T`` spans of steps."""
 
     layers: int
     width: int
     variants: list[str]
-    variant_steps: list[int]
-    """Recorded steps of each variant."""
+    spans: int
+    """Into how many spans the steps are divided, the last of which may not be full."""
     step_width: int
     """Steps in each span."""
-    span_steps: list[int]
-    """Recorded steps of each span."""
-    role_steps: list[list[int]]
-    """Recorded steps of each role, of the token predicted and of the token read."""
-    has_roles: bool
+    column_steps: list[int]
+    """Recorded steps of each column: of the variants, of the spans, of the roles of the token predicted, and of the
+    token read; of no role where these are not known."""
     parts: list[str]
     completions: pl.DataFrame
     """variant, question_id, part, row, rows, steps, first_step; in the order of their rows."""
-    histogram: np.ndarray
-    """uint32 [L, F, B]."""
+    counts: np.ndarray
+    """int32 [L, C, 2F]: how often neuron ``n`` is active, at ``2n`` with a positive and at ``2n + 1`` with a negative
+    coefficient."""
+    histograms: np.ndarray
+    """int32 [L, 2F, bins]: the same by the size of the coefficient."""
     scale: np.ndarray
-    """int8 [L, F]."""
-    by_variant: np.ndarray
-    """int32 [V, L, 2F]; positive coefficients at 2n, negative ones at 2n + 1, as in all that follow."""
-    by_step: np.ndarray
-    """int32 [L, T, 2F]."""
-    by_role: np.ndarray
-    """int32 [L, 2, G, 2F]."""
+    """int16 [L, F]: the power of two at which a neuron's bins end."""
     context_starts: np.ndarray
     """int64 [L * 2F + 1]: where the contexts of each signed neuron begin."""
     contexts: np.ndarray
@@ -91,27 +88,37 @@ def load_index(folder: Path) -> IndexFiles | None:
     try:
         facts: dict[str, Any] = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         completions = pl.read_parquet(folder / _COMPLETIONS, memory_map=False)
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in (*_ARRAYS, _CONTEXTS)}
         return IndexFiles(**facts, completions=completions, **arrays)
     except (OSError, ValueError, TypeError, pl.exceptions.PolarsError):
         return None
 
 
-def write_index(folder: Path, files: IndexFiles) -> None:
+def write_index(folder: Path, facts: Mapping[str, Any], contexts: Iterable[np.ndarray]) -> None:
     """Put an index into the cache; of two processes that do so at once, the first wins.
+
+    Args:
+        folder: where.
+        facts: the fields of `IndexFiles` but for ``contexts``.
+        contexts: these, piece by piece.
 
     Raises:
         EnvironmentFault: the cache can't be written.
     """
-    _write_folder(folder, lambda temporary: _write_files(temporary, files))
+    _write_folder(folder, lambda temporary: _write_files(temporary, dict(facts), contexts))
 
 
-def _write_files(folder: Path, files: IndexFiles) -> None:
-    values = {name: getattr(files, name) for name in IndexFiles.__dataclass_fields__}
+def _write_files(folder: Path, facts: dict[str, Any], contexts: Iterable[np.ndarray]) -> None:
+    total = int(facts["context_starts"][-1])
     for name in _ARRAYS:
-        np.save(folder / f"{name}.npy", values.pop(name), allow_pickle=False)
-    values.pop("completions").write_parquet(folder / _COMPLETIONS)
-    (folder / _FACTS).write_text(json.dumps(values), encoding="utf-8")
+        np.save(folder / f"{name}.npy", facts.pop(name), allow_pickle=False)
+    facts.pop("completions").write_parquet(folder / _COMPLETIONS)
+    with (folder / f"{_CONTEXTS}.npy").open("wb") as file:
+        described = {"descr": np.lib.format.dtype_to_descr(CONTEXT), "fortran_order": False, "shape": (total,)}
+        np.lib.format.write_array_header_1_0(file, described)
+        for piece in contexts:
+            file.write(piece.tobytes())
+    (folder / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
 
 
 def _write_folder(target: Path, write: Callable[[Path], None]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float32, Int64
+from jaxtyping import Float64, Int64
 
 from cotlens.types import NeuronId
 
@@ -25,7 +25,7 @@ class NeuronSummary:
     """Hits with a positive coefficient."""
     negative: int
     """Hits with a negative coefficient."""
-    edges: Float32[np.ndarray, " B+1"]
+    edges: Float64[np.ndarray, " B+1"]
     """Of the histogram's bins, equally wide; ``edges[i] <= m < edges[i + 1]``. One of them is 0."""
     counts: Int64[np.ndarray, " B"]
     """Hits in each bin of the signed coefficient."""

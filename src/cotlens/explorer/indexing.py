@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int8
+from jaxtyping import Int8, Int16
 
 from cotlens.analyze.step_roles import ROLES, TOKENS, stored_roles
 from cotlens.errors import InputError
-from cotlens.explorer.index_files import IndexFiles, index_parts, write_index
-from cotlens.explorer.part_rows import Chunk, read_chunks, read_segments
-from cotlens.explorer.tally import CONTEXT, Entries, LayerTally
-from cotlens.store import Run
+from cotlens.explorer.index_files import index_parts, write_index
+from cotlens.explorer.layer_buffer import LayerBuffer
+from cotlens.explorer.part_rows import Chunk, Segment, read_chunks, read_segments
+from cotlens.explorer.strongest import StrongestContexts
+from cotlens.explorer.tally import BINS, UNSEEN, LayerRows, LayerTally
+from cotlens.store import PartRecord, Run
 from cotlens.types import Progress
 
 __all__ = ["build_index"]
@@ -21,6 +28,10 @@ __all__ = ["build_index"]
 #: Most spans of steps that are told apart; their width is the smallest of these that makes do.
 _SPANS = 20
 _WIDTHS = [times * ten for ten in (1, 10, 100, 1000, 10_000) for times in (1, 2, 5)]
+
+
+#: Files read at once. Each holds a piece of its file, so more would take more memory than the tables.
+_THREADS = 2
 
 
 def build_index(run: Run, folder: Path, progress: Progress) -> None:
@@ -31,23 +42,33 @@ def build_index(run: Run, folder: Path, progress: Progress) -> None:
         EnvironmentFault: the folder can't be written.
     """
     parts = index_parts(run)
-    completions = _find_completions(run, parts)
-    roles = _roles_of_steps(run, completions)
-    builder = _Builder(run, completions, roles)
     progress.begin("index", len(parts))
-    for number, part in enumerate(parts):
-        for chunk in read_chunks(run.path / part):
-            builder.add(number, chunk)
-        progress.advance(1)
-    write_index(folder, builder.finish(parts))
+    with _threads() as pool:
+        completions = _find_completions(run, parts, pool)
+        building = _Building(run, completions, _roles_of_steps(run, completions))
+        for _ in pool.map(lambda number: building.add_part(number, run.path / parts[number]), range(len(parts))):
+            progress.advance(1)
+    write_index(folder, building.facts() | {"parts": parts}, building.contexts())
 
 
-def _find_completions(run: Run, parts: list[str]) -> pl.DataFrame:
-    """As `IndexFiles.completions`."""
+@contextlib.contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """A pool that an error, or Ctrl-C, does not leave to work through what is still waiting."""
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _find_completions(run: Run, parts: list[str], pool: ThreadPoolExecutor) -> pl.DataFrame:
+    """As `IndexFiles.completions`, once each file is found to be what the manifest says."""
+    record = run.manifest.stages["discover"].parts
+    found = pool.map(lambda part: _checked_segments(run.path / part, record[part]), parts)
     rows = [
-        (found.variant, found.question_id, number, found.row, found.rows, found.steps)
-        for number, part in enumerate(parts)
-        for found in read_segments(run.path / part)
+        (one.variant, one.question_id, number, one.row, one.rows, one.steps)
+        for number, segments in enumerate(found)
+        for one in segments
     ]
     types = {"variant": pl.String, "question_id": pl.String, "part": pl.Int32}
     types |= {"row": pl.Int64, "rows": pl.Int64, "steps": pl.Int64}
@@ -57,97 +78,136 @@ def _find_completions(run: Run, parts: list[str]) -> pl.DataFrame:
         variant, question, part = twice.row(0)[:3]
         raise InputError(
             f"{run.path / parts[part]}: the rows of question {question!r}, variant {variant!r}, are not together; "
-            f"run `cotlens run` again to mend it"
+            "run `cotlens run` again to mend it"
         )
     return frame.with_columns(first_step=pl.col("steps").cum_sum() - pl.col("steps"))
 
 
-def _roles_of_steps(run: Run, completions: pl.DataFrame) -> Int8[np.ndarray, "2 steps"] | None:
-    """Of every step, by its number in the run, the roles of `TOKENS`; None for a run without tokens."""
+def _checked_segments(path: Path, part: PartRecord) -> list[Segment]:
+    try:
+        with path.open("rb") as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror}); run `cotlens run` again to mend it") from None
+    if checksum not in (part.sha256, part.next_sha256):
+        raise InputError(f"{path}: checksum does not match; run `cotlens run` again to mend it")
+    return read_segments(path)
+
+
+def _roles_of_steps(run: Run, completions: pl.DataFrame) -> Int8[np.ndarray, "kinds steps"]:
+    """Of every step, by its number in the run, the roles of `TOKENS`; of no kind for a run without tokens."""
+    steps = int(completions["steps"].sum())
     roles = stored_roles(run)
     if roles is None:
-        return None
-    found = np.full((len(TOKENS), int(completions["steps"].sum())), ROLES.index("text"), dtype=np.int8)
-    known = roles.join(completions.select("variant", "question_id", "steps", "first_step"),
-                       on=["variant", "question_id"]).filter(pl.col("step") < pl.col("steps"))  # fmt: skip
+        return np.zeros((0, steps), dtype=np.int8)
+    found = np.full((len(TOKENS), steps), ROLES.index("text"), dtype=np.int8)
+    own = completions.select("variant", "question_id", "steps", "first_step")
+    known = roles.join(own, on=["variant", "question_id"]).filter(pl.col("step") < pl.col("steps"))
     step = (known["first_step"] + known["step"]).to_numpy()
     for kind, name in enumerate(TOKENS):
         found[kind, step] = known[name].to_numpy()
     return found
 
 
-class _Builder:
-    """Takes chunks in any order."""
+class _Building:
+    """The tables of a run, and what is known of its steps. Parts may be added by several threads."""
 
-    def __init__(self, run: Run, completions: pl.DataFrame, roles: np.ndarray | None) -> None:
+    def __init__(self, run: Run, completions: pl.DataFrame, roles: Int8[np.ndarray, "kinds steps"]) -> None:
         self._completions = completions
-        self._variants = completions["variant"].unique(maintain_order=True).to_list()
-        number = {name: place for place, name in enumerate(self._variants)}
-        self._variant = completions["variant"].replace_strict(number, return_dtype=pl.Int32).to_numpy()
+        self._variants = _in_order(completions["variant"].unique(maintain_order=True).to_list(), run)
         self._part, self._row, self._first_step, self._steps = (
             completions[name].to_numpy() for name in ("part", "row", "first_step", "steps")
         )
-        longest = int(self._steps.max()) if len(self._steps) else 1
+        longest = int(self._steps.max(initial=1))
         self._step_width = next(width for width in _WIDTHS if width * _SPANS >= longest)
         self._spans = -(-longest // self._step_width)
-        steps = int(self._steps.sum())
-        self._has_roles = roles is not None
-        self._roles = np.zeros((len(TOKENS), steps), np.int8) if roles is None else roles
+        self._columns = self._columns_of_steps(roles)
+        self._n_columns = len(self._variants) + self._spans + len(roles) * len(ROLES)
         self._layers, self._width = _sizes(run)
-        self._tallies: list[LayerTally] = [self._empty() for _ in range(self._layers)]
+        signed = 2 * self._width
+        self._counts = np.zeros((self._layers, self._n_columns, signed), np.int32)
+        self._histograms = np.zeros((self._layers, signed, BINS), np.int32)
+        self._scale = np.full((self._layers, self._width), UNSEEN, np.int16)
+        self._tallies = [
+            LayerTally(*tables, StrongestContexts(signed))
+            for tables in zip(self._counts, self._histograms, self._scale, strict=True)
+        ]
 
-    def add(self, part: int, chunk: Chunk) -> None:
-        own = np.flatnonzero(self._part == part)
-        completion = own[np.searchsorted(self._row[own], chunk.first + np.arange(len(chunk.step)), side="right") - 1]
-        number = self._first_step[completion] + chunk.step
-        order = np.argsort(chunk.layer, kind="stable")
-        bounds = np.searchsorted(chunk.layer[order], np.arange(self._layers + 1))
-        k = chunk.neuron.shape[1]
-        for tally, start, end in zip(self._tallies, bounds[:-1], bounds[1:], strict=True):
-            rows = order[start:end]
-            moving = np.flatnonzero(chunk.coefficient[rows].ravel() != 0)  # a coefficient of zero has no sign
-            entry = rows[moving // k] if k else moving
-            tally.add(
-                Entries(
-                    neuron=chunk.neuron[rows].ravel()[moving],
-                    coefficient=chunk.coefficient[rows].ravel()[moving],
-                    score=chunk.score[rows].ravel()[moving],
-                    rank=(moving % k).astype(np.uint8),
-                    step=number[entry].astype(np.uint32),
-                    variant=self._variant[completion[entry]],
-                    span=chunk.step[entry] // self._step_width,
-                    roles=self._roles[:, number[entry]],
+    def _columns_of_steps(self, roles: Int8[np.ndarray, "kinds steps"]) -> Int16[np.ndarray, "A steps"]:
+        """The columns in which every step counts, by its number in the run."""
+        variant = self._completions["variant"].replace_strict(
+            {name: place for place, name in enumerate(self._variants)}, return_dtype=pl.Int16
+        )  # fmt: skip
+        within = np.arange(self._steps.sum()) - np.repeat(self._first_step, self._steps)
+        properties = [np.repeat(variant.to_numpy(), self._steps), within // self._step_width, *roles]
+        sizes = [len(self._variants), self._spans, *(len(ROLES) for _ in roles)]
+        starts = np.cumsum([0, *sizes[:-1]]).tolist()
+        return np.stack([one.astype(np.int16) + start for one, start in zip(properties, starts, strict=True)])
+
+    def add_part(self, number: int, path: Path) -> None:
+        """Count all rows of a part."""
+        own = np.flatnonzero(self._part == number)
+        buffer: LayerBuffer | None = None
+        for chunk in read_chunks(path):
+            self._check(chunk, path)
+            completion = own[np.searchsorted(self._row[own], chunk.first + np.arange(len(chunk.step)), "right") - 1]
+            buffer = buffer or LayerBuffer(self._layers, chunk.neuron.shape[1])
+            if buffer.full:
+                self._count(buffer, number)
+            buffer.add(chunk, self._first_step[completion] + chunk.step)
+        if buffer is not None:
+            self._count(buffer, number)
+
+    def _check(self, chunk: Chunk, path: Path) -> None:
+        for name, values, end in (("layer", chunk.layer, self._layers), ("neuron", chunk.neuron, self._width)):
+            if values.size and not 0 <= int(values.min()) <= int(values.max()) < end:
+                raise InputError(
+                    f"{path}: a {name} that is not between 0 and {end - 1}, which is what the run's model has; "
+                    "run `cotlens run` again to mend it"
                 )
+
+    def _count(self, buffer: LayerBuffer, number: int) -> None:
+        """Count what the buffer holds, and empty it."""
+        by_layer = buffer.rows_by_layer()
+        first = number * self._layers // _THREADS  # threads begin at different layers
+        for place in range(first, first + self._layers):
+            layer = place % self._layers
+            rows = by_layer[layer]
+            step = buffer.step[rows]
+            found = LayerRows(
+                buffer.neuron[rows], buffer.coefficient[rows], buffer.score[rows], step, self._columns[:, step]
             )
+            with self._tallies[layer].lock:
+                self._tallies[layer].add(found)
+        buffer.clear()
 
-    def finish(self, parts: list[str]) -> IndexFiles:
+    def facts(self) -> dict[str, Any]:
+        """The fields of `IndexFiles`, but for ``parts`` and ``contexts``."""
+        held = np.concatenate([tally.contexts.count() for tally in self._tallies])
+        return {
+            "layers": self._layers,
+            "width": self._width,
+            "variants": self._variants,
+            "spans": self._spans,
+            "step_width": self._step_width,
+            "column_steps": np.bincount(self._columns.ravel(), minlength=self._n_columns).tolist(),
+            "completions": self._completions,
+            "counts": self._counts,
+            "histograms": self._histograms,
+            "scale": self._scale,
+            "context_starts": np.concatenate([[0], np.cumsum(held)]),
+        }
+
+    def contexts(self) -> Iterator[np.ndarray]:
+        """The strongest contexts, layer by layer; afterwards they are gone."""
         for tally in self._tallies:
-            tally.settle()
-        signed = [tally.signed[0] + 2 * self._width * layer for layer, tally in enumerate(self._tallies)]
-        held = np.bincount(np.concatenate(signed), minlength=2 * self._width * self._layers)
-        within = np.concatenate([np.arange(steps) for steps in self._steps.tolist()] or [np.zeros(0, int)])
-        return IndexFiles(
-            layers=self._layers,
-            width=self._width,
-            variants=self._variants,
-            variant_steps=np.bincount(self._variant, self._steps, minlength=len(self._variants)).astype(int).tolist(),
-            step_width=self._step_width,
-            span_steps=np.bincount(within // self._step_width, minlength=self._spans).tolist(),
-            role_steps=[np.bincount(own, minlength=len(ROLES)).tolist() for own in self._roles],
-            has_roles=self._has_roles,
-            parts=parts,
-            completions=self._completions,
-            histogram=np.stack([tally.histogram for tally in self._tallies]),
-            scale=np.stack([tally.scale for tally in self._tallies]),
-            by_variant=np.stack([tally.by_variant for tally in self._tallies], axis=1),
-            by_step=np.stack([tally.by_step for tally in self._tallies]),
-            by_role=np.stack([tally.by_role for tally in self._tallies]),
-            context_starts=np.concatenate([[0], np.cumsum(held)]),
-            contexts=np.concatenate([np.zeros(0, CONTEXT), *(tally.contexts[0] for tally in self._tallies)]),
-        )
+            yield tally.contexts.take()
 
-    def _empty(self) -> LayerTally:
-        return LayerTally.empty(self._width, len(self._variants), self._spans, len(ROLES))
+
+def _in_order(variants: list[str], run: Run) -> list[str]:
+    """As the run's configuration names them; what it does not name comes last."""
+    order = run.config.prompt.variants
+    return sorted(variants, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def _sizes(run: Run) -> tuple[int, int]:
@@ -155,9 +215,6 @@ def _sizes(run: Run) -> tuple[int, int]:
     known = run.manifest.model
     if "n_layers" in known and "d_ff" in known:
         return int(known["n_layers"]), int(known["d_ff"])
-    found = (
-        run.scan_activations()
-        .select(pl.col("layer").max(), pl.col("neuron").list.max().max())
-        .collect(engine="streaming")
-    )
-    return int(found["layer"].item() or 0) + 1, int(found["neuron"].item() or 0) + 1
+    rows = run.scan_activations().select(pl.col("layer").max(), pl.col("neuron").list.max().max())
+    layer, neuron = rows.collect(engine="streaming").row(0)
+    return int(layer or 0) + 1, int(neuron or 0) + 1

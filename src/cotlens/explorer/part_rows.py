@@ -14,10 +14,10 @@ from jaxtyping import Float32, Int32
 
 from cotlens.errors import InputError
 
-__all__ = ["Chunk", "Segment", "read_chunks", "read_rows", "read_segments"]
+__all__ = ["ROWS_AT_ONCE", "Chunk", "Segment", "read_chunks", "read_rows", "read_segments"]
 
-#: Rows read at once while an index is built; a row group that has more is read whole.
-_AT_ONCE = 65_536
+#: Rows read at once while an index is built: few enough for memory that is used again and again.
+ROWS_AT_ONCE = 8192
 _SHOWN = ["step", "token_id", "layer", "neuron", "coefficient", "score"]
 _COUNTED = ["step", "layer", "neuron", "coefficient", "score"]
 
@@ -100,10 +100,9 @@ def read_chunks(part: Path) -> Iterator[Chunk]:
         InputError: the part is missing or damaged.
     """
     with _opened(part) as file:
-        rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         first = 0
-        for groups in _gathered(rows):
-            chunk = _chunk(first, file.read_row_groups(groups, columns=_COUNTED, use_threads=False))
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=_COUNTED, use_threads=False):
+            chunk = _chunk(first, batch)
             first += len(chunk.step)
             yield chunk
 
@@ -120,23 +119,11 @@ def _opened(part: Path) -> Iterator[Any]:
         raise InputError(f"{part}: missing or damaged ({told}); run `cotlens run` again to mend it") from None
 
 
-def _gathered(rows: list[int]) -> Iterator[list[int]]:
-    groups: list[int] = []
-    size = 0
-    for group, count in enumerate(rows):
-        if groups and size + count > _AT_ONCE:
-            yield groups
-            groups, size = [], 0
-        groups.append(group)
-        size += count
-    if groups:
-        yield groups
-
-
-def _chunk(first: int, table: Any) -> Chunk:
-    step = table["step"].to_numpy()
-    lists = {name: _rectangle(table[name].combine_chunks(), len(step)) for name in ("neuron", "coefficient", "score")}
-    return Chunk(first, step, table["layer"].to_numpy(), **lists)
+def _chunk(first: int, batch: Any) -> Chunk:
+    step, layer = (batch[name].to_numpy() for name in ("step", "layer"))
+    return Chunk(
+        first, step, layer, *(_rectangle(batch[name], len(step)) for name in ("neuron", "coefficient", "score"))
+    )
 
 
 def _rectangle(lists: Any, rows: int) -> np.ndarray:
