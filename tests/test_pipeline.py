@@ -46,7 +46,7 @@ def config(llama_folder: Path, concepts: Path) -> RunConfig:
             "project": {"top_n": 10},
             "label": {"concepts": str(concepts), "min_layer": 0},
             "analyze": {"bootstrap": 50, "control_draws": 3},
-            "intervene": {"reasoning_draws": 2, "control_draws": 2},
+            "intervene": {"draws": 2, "control_draws": 2},
         }
     )
 
@@ -83,8 +83,8 @@ def test_every_stage_leaves_its_files(finished: Run) -> None:
         "analysis/layers.parquet",
         "analysis/steps.parquet",
         "interventions/none-00.parquet",
-        "interventions/reasoning-01.parquet",
-        "interventions/random-01.parquet",
+        "interventions/reasoning-set-noise-1.0-01.parquet",
+        "interventions/reasoning-set-noise-1.0-random-01.parquet",
         "intervention_sets.parquet",
         "report.html",
     }
@@ -98,7 +98,8 @@ def test_tables_have_the_columns_that_the_docs_promise(finished: Run) -> None:
         "neurons": "layer neuron hits hits_positive hits_negative value_norm promoted suppressed promoted_ids "
         "promoted_logits promoted_probs suppressed_ids suppressed_logits norm",
         "concepts": "layer neuron sign concept",
-        "interventions": "set kind dose draw question_id answer correct text stated stop_reason",
+        "interventions": "set kind dose draw question_id answer correct text stated stop_reason target scope tokens",
+        "intervention_sets": "set target draw layer neuron",
         "tokens": "variant question_id position token_id text start end part demonstration line role",
     }
     for name, expected in columns.items():

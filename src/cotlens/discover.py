@@ -100,14 +100,20 @@ def discover_stage(run: RunWriter, lm: LanguageModel, progress: Progress) -> Non
 
 @contextlib.contextmanager
 def open_discovery(
-    run: RunWriter, lm: LanguageModel, variants: Sequence[StoredVariant], progress: Progress
+    run: RunWriter,
+    lm: LanguageModel,
+    variants: Sequence[StoredVariant],
+    progress: Progress,
+    ranker: str | None = None,
 ) -> Iterator[Discovery]:
-    """Hooks on the model, ready to read texts no larger than those of ``variants``; they are gone afterwards."""
+    """Hooks on the model, ready to read texts no larger than those of ``variants``; they are gone afterwards. Neurons
+    are ranked by ``ranker``, the run's own when that is None."""
     config = run.config.discover
-    batch_tokens = _batch_tokens(lm, config.ranker)
+    ranker = ranker or config.ranker
+    batch_tokens = _batch_tokens(lm, ranker)
     work = _workload(variants, batch_tokens)
-    check_memory(lm, estimate_memory(lm, RANKERS[config.ranker].needs, config.top_k, work))
-    with open_reader(lm, config.top_k, config.ranker) as reader:
+    check_memory(lm, estimate_memory(lm, RANKERS[ranker].needs, config.top_k, work))
+    with open_reader(lm, config.top_k, ranker) as reader:
         yield Discovery(run, lm, reader, progress, batch_tokens)
 
 

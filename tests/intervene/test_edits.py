@@ -22,9 +22,8 @@ def with_edited_weights(lm: LanguageModel, edit: object) -> torch.Tensor:
     for ffn in twin.ffn:
         index = torch.tensor([n for layer, n in edit.neurons if layer == ffn.layer], dtype=torch.long)
         if len(index):
-            change = edit.change(lm.ffn[ffn.layer], index)
             weight = ffn.down_projection.weight.data
-            (weight if "gpt2" in lm.name else weight.T)[index] += change
+            (weight if "gpt2" in lm.name else weight.T)[index] += edit.term(lm.ffn[ffn.layer], index).change
     return logits(twin)
 
 
@@ -69,7 +68,7 @@ def test_scale_zero_is_zero(lm: LanguageModel) -> None:
 def test_noise_has_mean_zero_and_the_stated_size_for_each_neuron(smollm2: LanguageModel) -> None:
     ffn = smollm2.ffn[20]
     index = torch.arange(60)
-    change = Noise([(20, n) for n in range(60)], sigma=0.5).change(ffn, index)
+    change = Noise([(20, n) for n in range(60)], sigma=0.5).term(ffn, index).change
     rms = ffn.value_vectors[index].square().mean(dim=1).sqrt()
     relative = (change / rms[:, None]).numpy()
     assert abs(relative.mean()) < 0.01
@@ -80,9 +79,9 @@ def test_noise_has_mean_zero_and_the_stated_size_for_each_neuron(smollm2: Langua
 
 def test_noise_depends_on_seed_and_neuron_and_not_on_the_set(llama: LanguageModel) -> None:
     ffn = llama.ffn[1]
-    one = Noise([(1, 7)], seed=1).change(ffn, torch.tensor([7]))
-    among = Noise([(1, 3), (1, 7)], seed=1).change(ffn, torch.tensor([3, 7]))
-    other_seed = Noise([(1, 7)], seed=2).change(ffn, torch.tensor([7]))
+    one = Noise([(1, 7)], seed=1).term(ffn, torch.tensor([7])).change
+    among = Noise([(1, 3), (1, 7)], seed=1).term(ffn, torch.tensor([3, 7])).change
+    other_seed = Noise([(1, 7)], seed=2).term(ffn, torch.tensor([7])).change
     assert one[0].equal(among[1])
     assert not one.equal(other_seed)
 

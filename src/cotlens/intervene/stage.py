@@ -1,117 +1,126 @@
-"""The experiment: the reasoning neurons corrupted, against random sets matched by layer, on the same questions."""
+"""The experiment: sets of neurons edited, against random sets that match them, on the same questions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 
 import polars as pl
 
-from cotlens.analyze.controls import draw_matched, signed_pool
+from cotlens.analyze.edit_tables import write_edit_tables
 from cotlens.data import is_correct, make_template
 from cotlens.data.answers import decimal_text
 from cotlens.generate.answering import Answer, Task, answer, ask
-from cotlens.intervene.edits import Edit, Noise, Zero
+from cotlens.intervene.conditions import Condition, make_conditions, untouched
+from cotlens.intervene.members import SETS_PART, discovered, make_members
+from cotlens.intervene.reference import Reference
 from cotlens.model.language_model import LanguageModel
 from cotlens.model.shared_prefix import common_prefix_length
 from cotlens.store import RunWriter
-from cotlens.types import Problem, Progress
+from cotlens.types import Progress
 
 __all__ = ["intervene_stage"]
 
-
-@dataclass(frozen=True, slots=True)
-class _Condition:
-    set: str
-    draw: int
-    neurons: list[tuple[int, int]]
-    seed: int
-
-    @property
-    def part(self) -> str:
-        """The file with its answers."""
-        return f"interventions/{self.set}-{self.draw:02d}.parquet"
+_STAGE = "intervene"
+_UNTOUCHED = "none-00.parquet"
+_BALANCE = "analysis/control_balance.parquet"
+#: Bytes of terms that conditions which share batches may hold together; large sets take turns.
+_TERM_BYTES = 2**29
 
 
-def intervene_stage(run: RunWriter, lm: LanguageModel, problems: Sequence[Problem], progress: Progress) -> None:
-    """Write one part under ``interventions/`` for each draw, and ``intervention_sets.parquet``, what was edited."""
+def intervene_stage(run: RunWriter, load: Callable[[], LanguageModel], progress: Progress) -> None:
+    """Write the sets, one part under ``interventions/`` for each condition, and the tables of their effects.
+
+    The model is loaded when something is missing that needs it; sets that have no members are told before.
+
+    Raises:
+        InputError: a set has no members.
+    """
+    questions = _questions(run)
+    if not (run.has_part(_STAGE, SETS_PART) and run.has_part(_STAGE, _BALANCE)):
+        members, balance = make_members(run, load)
+        run.add_frame(_STAGE, _BALANCE, balance)
+        run.add_frame(_STAGE, SETS_PART, members)
+    conditions = make_conditions(run.config.intervene, run.intervention_sets(), discovered(run))
+    _answer(run, load, conditions, questions, progress)
+    write_edit_tables(run)
+
+
+def _questions(run: RunWriter) -> pl.DataFrame:
+    """The completions under the tested variant to the questions that are asked again; the untouched answers are
+    written, once, since later grading may judge them differently."""
     config = run.config.intervene
-    untouched = run.completions().filter(variant=config.variant)
-    asked = set(untouched["question_id"])
-    problems = [problem for problem in problems if problem.id in asked]
-    run.add_frame("intervene", "interventions/none-00.parquet", _untouched(untouched))
-    conditions = list(_conditions(run))
-    run.add_frame("intervene", "intervention_sets.parquet", _members(conditions))
-    progress.begin("intervene", len(conditions) * len(problems))
-    missing = [condition for condition in conditions if not run.has_part("intervene", condition.part)]
-    progress.advance((len(conditions) - len(missing)) * len(problems))
-    template = make_template(config.variant, run.config.prompt)
-    prompts = ask(lm, template, [problem.question for problem in problems], run.config.prompt)
-    shared = common_prefix_length([lm.encode(prompt.text, prompt.special_tokens) for prompt in prompts])
-    tasks = [Task(prompts, (_edit(run, condition),)) for condition in missing]
-    answered = answer(lm, tasks, template.elicit, run.config.generate, progress.advance, shared)
-    for condition, answers in zip(missing, answered, strict=True):
-        run.add_frame("intervene", condition.part, _answers(run, condition, problems, answers))
+    completions = run.completions().filter(variant=config.variant)
+    name = f"interventions/{_UNTOUCHED}"
+    if not run.has_part(_STAGE, name):
+        asked = completions.filter("correct") if config.questions == "correct" else completions
+        tokens = (pl.col("token_ids").list.len() - pl.col("prompt_length")).cast(pl.Int32).alias("tokens")
+        columns = ("question_id", pl.col("answer_strict").alias("answer"), "correct", "text", "stated", "stop_reason")
+        run.add_frame(_STAGE, name, _stored(untouched(asked.select(*columns, tokens))))
+    asked = pl.read_parquet(run.path / name, columns=["question_id"])
+    return asked.join(completions, on="question_id", how="left", maintain_order="left")
 
 
-def _conditions(run: RunWriter) -> Iterator[_Condition]:
-    config = run.config.intervene
-    seed = run.config.seed
-    reasoning = run.concepts()
-    if reasoning.is_empty():
+def _answer(
+    run: RunWriter,
+    load: Callable[[], LanguageModel],
+    conditions: Sequence[Condition],
+    questions: pl.DataFrame,
+    progress: Progress,
+) -> None:
+    """Answer the questions under every condition whose part is not there yet."""
+    progress.begin(_STAGE, len(conditions) * questions.height)
+    missing = [one for one in conditions if not run.has_part(_STAGE, f"interventions/{one.part}")]
+    progress.advance((len(conditions) - len(missing)) * questions.height)
+    if not missing or questions.is_empty():
         return
-    target = reasoning.select("layer", "neuron").unique().sort("layer", "neuron")
-    for draw in range(config.reasoning_draws if config.kind == "noise" else min(1, config.reasoning_draws)):
-        yield _Condition("reasoning", draw, target.rows(), seed + draw)
-    pool = signed_pool(run.neurons(), excluded=reasoning)
-    for draw in range(config.control_draws):
-        chosen = draw_matched(pool, target, [seed, draw], unique=True)
-        yield _Condition("random", draw, chosen.rows(), seed + draw)
+    lm, config = load(), run.config
+    template = make_template(config.intervene.variant, config.prompt)
+    prompts = ask(lm, template, questions["question"].to_list(), config.prompt)
+    shared = common_prefix_length([lm.encode(prompt.text, prompt.special_tokens) for prompt in prompts])
+    reference = Reference(lm, config.intervene.reference)
+    for some in _batches(missing, lm):
+        tasks = [Task(prompts, (one.edit(config.seed, reference),)) for one in some]
+        answered = answer(lm, tasks, template.elicit, config.generate, progress.advance, shared)
+        for condition, answers in zip(some, answered, strict=True):
+            rows = _graded(questions, answers)
+            run.add_frame(_STAGE, f"interventions/{condition.part}", _stored(condition.tag(rows)))
 
 
-def _edit(run: RunWriter, condition: _Condition) -> Edit:
-    config = run.config.intervene
-    if config.kind == "zero":
-        return Zero(condition.neurons)
-    return Noise(condition.neurons, sigma=config.dose, seed=condition.seed)
+def _batches(conditions: Sequence[Condition], lm: LanguageModel) -> Iterator[list[Condition]]:
+    """Conditions in their order, as many at a time as memory for their terms allows."""
+    row_bytes = lm.d_model * lm.dtype.itemsize
+    batch: list[Condition] = []
+    held = 0
+    for condition in conditions:
+        size = len(condition.neurons) * row_bytes
+        if batch and held + size > _TERM_BYTES:
+            yield batch
+            batch, held = [], 0
+        batch.append(condition)
+        held += size
+    yield batch
 
 
-def _answers(
-    run: RunWriter, condition: _Condition, problems: Sequence[Problem], answers: Sequence[Answer]
-) -> pl.DataFrame:
-    return _frame(
-        condition.set,
-        run.config.intervene.kind,
-        run.config.intervene.dose,
-        condition.draw,
-        pl.DataFrame(
-            {
-                "question_id": [problem.id for problem in problems],
-                "answer": [decimal_text(found.strict) for found in answers],
-                "correct": [is_correct(a.strict, p.gold) for a, p in zip(answers, problems, strict=True)],
-                "text": [found.completion.text for found in answers],
-                "stated": [found.stated for found in answers],
-                "stop_reason": [found.completion.stop_reason for found in answers],
-            },
-            schema_overrides={"answer": pl.String, "stated": pl.String},
-        ),
+def _graded(questions: pl.DataFrame, answers: Sequence[Answer]) -> pl.DataFrame:
+    golds = map(Decimal, questions["gold"])
+    return pl.DataFrame(
+        {
+            "question_id": questions["question_id"],
+            "answer": [decimal_text(found.strict) for found in answers],
+            "correct": [is_correct(found.strict, gold) for found, gold in zip(answers, golds, strict=True)],
+            "text": [found.completion.text for found in answers],
+            "stated": [found.stated for found in answers],
+            "stop_reason": [found.completion.stop_reason for found in answers],
+            "tokens": [len(found.completion.token_ids) for found in answers],
+        },
+        schema_overrides={"answer": pl.String, "stated": pl.String, "tokens": pl.Int32},
     )
 
 
-def _untouched(completions: pl.DataFrame) -> pl.DataFrame:
-    """The untouched model's answers are those of the first stage."""
-    columns = ("question_id", pl.col("answer_strict").alias("answer"), "correct", "text", "stated", "stop_reason")
-    return _frame("none", "none", 0.0, 0, completions.select(*columns))
-
-
-def _frame(name: str, kind: str, dose: float, draw: int, answers: pl.DataFrame) -> pl.DataFrame:
-    return answers.select(
-        pl.lit(name).alias("set"), pl.lit(kind).alias("kind"), pl.lit(dose, pl.Float64).alias("dose"),
-        pl.lit(draw, pl.Int32).alias("draw"), "question_id", "answer", "correct", "text", "stated", "stop_reason",
+def _stored(rows: pl.DataFrame) -> pl.DataFrame:
+    """The columns in the order in which they are stored."""
+    return rows.select(
+        "set", "kind", "dose", "draw", "question_id", "answer", "correct", "text", "stated", "stop_reason", "target",
+        "scope", "tokens",
     )  # fmt: skip
-
-
-def _members(conditions: Sequence[_Condition]) -> pl.DataFrame:
-    rows = [(c.set, c.draw, layer, neuron) for c in conditions for layer, neuron in c.neurons]
-    schema = {"set": pl.String, "draw": pl.Int32, "layer": pl.Int32, "neuron": pl.Int32}
-    return pl.DataFrame(rows, schema=schema, orient="row")

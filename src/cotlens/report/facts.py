@@ -55,8 +55,8 @@ def settings(run: Run, problems: int, lowest: int) -> list[tuple[str, str]]:
     """Label and value of what a reader needs to judge or repeat the run."""
     config, model = run.config, run.manifest.model
     analyze, intervene = config.analyze, config.intervene
-    dose = f", dose {intervene.dose:g}" if intervene.kind == "noise" else ""
-    draws = f"{intervene.reasoning_draws} reasoning, {intervene.control_draws} random"
+    edits = "; ".join(f"{edit.kind} {', '.join(f'{dose:g}' for dose in edit.doses)}" for edit in intervene.edits)
+    draws = f"{intervene.draws} of a set, {intervene.control_draws} random sets"
     rows = [
         ("Model", config.model.name),
         ("Size", _size(model)),
@@ -74,7 +74,7 @@ def settings(run: Run, problems: int, lowest: int) -> list[tuple[str, str]]:
         ("Labelled layers", f"{lowest} and above; {config.label.min_seeds} seed words or more"),
         ("Controls", f"{analyze.control_draws} random sets"),
         ("Intervals", f"{analyze.confidence:.0%}; {count(analyze.bootstrap)} resamples"),
-        ("Intervention", f"{intervene.kind}{dose}; draws: {draws}"),
+        ("Intervention", f"{edits} on {', '.join(intervene.sets)}; draws: {draws}"),
         ("Seed", str(config.seed)),
     ]
     return [(label, readable(value, 400)) for label, value in rows]
