@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Path, Query
 
 from cotlens.explorer.active import Activity, Step, activity, read_step
 from cotlens.explorer.attempt import attempt
-from cotlens.explorer.charts import WIDE, ChartRecord, as_record, report_figures
+from cotlens.explorer.charts import WIDE, ChartRecord, as_record
 from cotlens.explorer.compare import Comparison, Shown, compare
 from cotlens.explorer.completion_list import CompletionFilter, CompletionList, list_completions
 from cotlens.explorer.completions import Completion, find_names, read_completion
@@ -23,6 +23,7 @@ from cotlens.explorer.queries import Number, Place, Size, Text
 from cotlens.explorer.records import FigureList, FigureName, Problem, Record
 from cotlens.explorer.search import NeuronFilter, NeuronList, find_neurons
 from cotlens.explorer.site import Site
+from cotlens.explorer.tables import figures_in
 
 __all__ = ["DESCRIPTION", "api_routes"]
 
@@ -133,10 +134,10 @@ def _of_figures(routes: APIRouter, site: Site, answer: _Answer) -> None:
         """The run's figures, and why those that are absent are."""
 
         def read(opened: OpenedRun) -> FigureList:
-            found = report_figures(opened).items()
+            found = figures_in(opened).items()
             return FigureList(
                 figures=[
-                    FigureName(name=name, title=one.value.title if one.value else "", reason=one.reason)
+                    FigureName(name=name, title=one.figure.title if one.figure else "", reason=one.reason)
                     for name, one in found
                 ]
             )

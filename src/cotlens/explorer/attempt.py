@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import polars as pl
 
 from cotlens.errors import CotlensError
+from cotlens.report.figure import NothingToShow
 
 __all__ = ["Attempt", "attempt"]
 
@@ -36,6 +37,8 @@ def attempt(read: Callable[[], T]) -> Attempt[T]:
         return Attempt(read())
     except CotlensError as error:
         return Attempt(None, str(error))
+    except NothingToShow as reason:
+        return Attempt(None, str(reason))
     except (Exception, pl.exceptions.PanicException) as error:
         logger.debug("explorer: can't be read", exc_info=True)
         first = (str(error).splitlines() or [""])[0]

@@ -1,24 +1,17 @@
-"""Charts on their way to a page: the report's own figures and the explorer's, as specification, SVG, PNG or CSV."""
+"""Charts on their way to a page: the report's own figures and the explorer's, as specification, SVG or PNG."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from cotlens.explorer.attempt import Attempt, attempt
-from cotlens.explorer.opened import OpenedRun
 from cotlens.explorer.records import Record, Table
-from cotlens.explorer.tables import results_of
-from cotlens.report.all_figures import all_figures
-from cotlens.report.exhibits import NARROW, WIDE, Figure
+from cotlens.report.figure import NARROW, WIDE, Figure
 from cotlens.report.svg import ACCENT, BAND, GRID, INK, MUTED, PAPER
 
-__all__ = ["NARROW", "WIDE", "ChartRecord", "Figures", "as_csv", "as_png", "as_record", "as_svg", "report_figures"]
+__all__ = ["NARROW", "WIDE", "ChartRecord", "as_png", "as_record", "as_svg"]
 
 #: The names that style sheets give to the colours of a chart, which change with the theme.
 THEMED = {INK: "ink", MUTED: "muted", GRID: "grid", BAND: "band", PAPER: "paper", ACCENT: "accent"}
@@ -26,16 +19,16 @@ _DARK = {INK: "#e6e9ed", MUTED: "#9aa5b1", GRID: "#2a3036", BAND: "#444d57", PAP
 #: Pixels of a PNG for each pixel of the chart.
 _PNG_SCALE = 2.0
 
-Figures = dict[str, Attempt[Figure]]
-
 
 class ChartRecord(Record):
     """A chart as the page's script draws it."""
 
     name: str
     title: str
-    read: str
-    """One sentence: how to read it."""
+    sentence: str
+    """How to read it."""
+    note: str
+    """What else to know."""
     spec: dict[str, Any]
     """Vega-Lite."""
     colours: dict[str, str]
@@ -43,19 +36,16 @@ class ChartRecord(Record):
     table: Table
 
 
-def report_figures(opened: OpenedRun) -> Figures:
-    """The report's figures by name; with a reason where one can't be drawn."""
-    return opened.keep("figures", lambda: _report_figures(opened))
-
-
 def as_record(figure: Figure, width: int) -> ChartRecord:
+    table = figure.table
     return ChartRecord(
         name=figure.name,
         title=figure.title,
-        read=figure.read,
+        sentence=figure.sentence,
+        note=figure.note,
         spec=figure.chart(width).to_dict(),
         colours=THEMED,
-        table=Table(head=figure.table.head, rows=list(figure.table.rows), names=figure.table.names),
+        table=Table(head=table.head, rows=list(table.rows), names=table.names),
     )
 
 
@@ -71,25 +61,6 @@ def as_png(figure: Figure, width: int, dark: bool = False) -> bytes:
 
     specification = _specification(figure, width, dark) | {"background": _DARK[PAPER] if dark else PAPER}
     return bytes(vl_convert.vegalite_to_png(specification, vl_version=_vega_lite(), scale=_PNG_SCALE))
-
-
-def as_csv(figure: Figure) -> str:
-    """The numbers behind a figure."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(figure.table.head)
-    writer.writerows(figure.table.rows)
-    return text.getvalue()
-
-
-def _report_figures(opened: OpenedRun) -> Figures:
-    found = attempt(lambda: all_figures(results_of(opened)))
-    if found.value is None:
-        return {"all": Attempt(None, found.reason)}
-    absent: Attempt[Figure] = Attempt(None, "the run holds nothing to draw")
-    return {
-        name: absent if figure is None else Attempt(replace(figure, name=name)) for name, figure in found.value.items()
-    }
 
 
 def _specification(figure: Figure, width: int, dark: bool) -> dict[str, Any]:

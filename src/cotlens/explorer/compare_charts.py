@@ -8,9 +8,11 @@ from typing import Any
 from cotlens.analyze.sets import ALL
 from cotlens.explorer.compare import Comparison, ConceptPair, Side
 from cotlens.explorer.neuron_charts import DOWN
-from cotlens.report.exhibits import Figure, Table
+from cotlens.report.columns import interval, number, share, words
+from cotlens.report.figure import Figure
 from cotlens.report.svg import ACCENT, BAND, dressed, margin, root_ticks
-from cotlens.report.text import count, percent, readable, span
+from cotlens.report.tables import Row, percentages, unique
+from cotlens.report.text import readable
 
 __all__ = ["compare_figures"]
 
@@ -25,62 +27,59 @@ def compare_figures(found: Comparison, name_a: str, name_b: str, confidence: flo
 
 def _accuracy(sides: Sequence[tuple[Side, str]], confidence: float) -> Figure:
     rows = [
-        {"side": name, "place": place, "correct": side.correct, "questions": side.questions}
-        | {field: _hundred(getattr(side, field)) for field in ("accuracy", "low", "high")}
+        {"side": name, "place": place} | side.model_dump(include={"correct", "questions", "accuracy", "low", "high"})
         for place, (side, name) in enumerate(sides)
     ]
-    table = [
-        (name, count(side.correct), count(side.questions), percent(side.accuracy), span(side.low, side.high))
-        for side, name in sides
-    ]
+    names = [name for _, name in sides]
     return Figure(
         "compare-accuracy",
         "Accuracy",
         f"The point is the share of questions answered right, the line its {confidence:.0%} Wilson interval; whether "
         "the two differ on the same questions is told below.",
-        lambda width: _points(
-            rows, "side", ("accuracy", "questions answered correctly (%)"), [n for _, n in sides], width
+        lambda width: _points(rows, "side", ("accuracy", "questions answered correctly (%)"), names, width),
+        (
+            words("", "side"), number("Correct", "correct"), number("Questions", "questions"),
+            share("Accuracy", "accuracy"), interval("Interval", "low", "high"),
         ),
-        Table(("", "Correct", "Questions", "Accuracy", "Interval"), table),
-    )
+        rows,
+    )  # fmt: skip
 
 
 def _frequencies(pairs: Sequence[ConceptPair], names: tuple[str, str], confidence: float) -> Figure:
-    rows, table = [], []
-    for pair in pairs:
-        label = "all concepts" if pair.concept == ALL else readable(pair.concept, 24)
-        for place, side in enumerate((pair.a, pair.b)):
-            if side is None or side.frequency is None:
-                continue
-            shares = {field: _hundred(value) for field, value in side.model_dump(exclude={"variant"}).items()}
-            rows.append(shares | {"concept": label, "side": names[place], "place": place})
-            table.append(
-                (label, names[place], percent(side.frequency, 2), span(side.low, side.high, 2),
-                 percent(side.random, 2), span(side.random_low, side.random_high, 2))
-            )  # fmt: skip
-    concepts = list(dict.fromkeys(str(row["concept"]) for row in rows))
+    rows = [
+        side.model_dump(exclude={"variant"}) | {"concept": _called(pair.concept), "side": names[place], "place": place}
+        for pair in pairs
+        for place, side in enumerate((pair.a, pair.b))
+        if side is not None and side.frequency is not None
+    ]
+    title = "active neuron-steps (%), square-root scale"
     return Figure(
         "compare-frequencies",
         "Activation frequency of each concept",
         f"The points are the share of neuron-steps at which the concept’s neurons are active, blue for {names[0]} and "
         f"orange for {names[1]}; the line is a {confidence:.0%} bootstrap interval over questions, the grey band what "
         "random sets of the same layers and signs reach.",
-        lambda width: _points(
-            rows, "concept", ("frequency", "active neuron-steps (%), square-root scale"), concepts, width
+        lambda width: _points(rows, "concept", ("frequency", title), unique(rows, "concept"), width),
+        (
+            words("Concept", "concept"), words("", "side"), share("Frequency", "frequency", 2),
+            interval("Interval", "low", "high", 2), share("Random", "random", 2),
+            interval("Band", "random_low", "random_high", 2),
         ),
-        Table(("Concept", "", "Frequency", "Interval", "Random", "Band"), table, names=2),
-    )
+        rows,
+    )  # fmt: skip
 
 
-def _hundred(share: float | None) -> float | None:
-    return None if share is None else 100 * share
+def _called(concept: str) -> str:
+    return "all concepts" if concept == ALL else readable(concept, 24)
 
 
-def _points(rows: Sequence[dict[str, Any]], by: str, value: tuple[str, str], order: Sequence[str], width: int) -> Any:
+def _points(rows: Sequence[Row], by: str, value: tuple[str, str], order: Sequence[str], width: int) -> Any:
     """Points with intervals, a line of them for each value of ``by``, the second side a little below the first."""
     import altair as alt
 
     field, title = value
+    fields = [name for name in (field, "low", "high", "random_low", "random_high") if name in rows[0]]
+    rows = [row | percentages(row, *fields) for row in rows]
     tooltip = [
         alt.Tooltip(f"{by}:N", title="of"), alt.Tooltip("side:N", title="under"),
         *(alt.Tooltip(f"{name}:Q", title=f"{name} (%)", format=".2f") for name in (field, "low", "high")),

@@ -19,7 +19,7 @@ from cotlens.explorer import views
 from cotlens.explorer.active import Cell, activity, read_step
 from cotlens.explorer.assets import asset, asset_names
 from cotlens.explorer.attempt import attempt
-from cotlens.explorer.charts import as_csv, as_png, as_record, as_svg
+from cotlens.explorer.charts import as_png, as_record, as_svg
 from cotlens.explorer.checked import check_part
 from cotlens.explorer.completion_list import CompletionFilter
 from cotlens.explorer.figures import Wanted, find_figure
@@ -184,7 +184,7 @@ def _drawn(site: Site, wanted: FigureFile) -> str | bytes:
     if wanted.kind == "json":
         return as_record(figure, wanted.width).model_dump_json()
     if wanted.kind == "csv":
-        return as_csv(figure)
+        return figure.csv
     if wanted.kind == "png":
         return as_png(figure, wanted.width)
     return as_svg(figure, wanted.width, wanted.dark)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse, Response
 
 from cotlens.errors import InputError
-from cotlens.explorer.attempt import Attempt, attempt
-from cotlens.explorer.charts import WIDE, as_csv, as_png, as_record, as_svg, report_figures
+from cotlens.explorer.attempt import attempt
+from cotlens.explorer.charts import WIDE, as_png, as_record, as_svg
 from cotlens.explorer.compare import compare
 from cotlens.explorer.compare_charts import compare_figures
 from cotlens.explorer.neuron_charts import neuron_figures
@@ -19,8 +19,9 @@ from cotlens.explorer.neurons import where_active
 from cotlens.explorer.opened import OpenedRun
 from cotlens.explorer.queries import Text
 from cotlens.explorer.site import Site
+from cotlens.explorer.tables import figures_in
 from cotlens.explorer.views import side_labels
-from cotlens.report.exhibits import Figure
+from cotlens.report.figure import Figure
 from cotlens.types import NeuronId
 
 __all__ = ["One", "Wanted", "Width", "figure_routes", "find_figure"]
@@ -72,7 +73,7 @@ def figure_routes(site: Site) -> APIRouter:
 
     @routes.get("/figures/{name}.csv")
     def table(one: One) -> Response:
-        return answer(one, "text/csv; charset=utf-8", as_csv)
+        return answer(one, "text/csv; charset=utf-8", lambda figure: figure.csv)
 
     return routes
 
@@ -84,22 +85,23 @@ def find_figure(site: Site, one: Wanted) -> Figure:
         InputError: there is none of that name, or the run has nothing to draw in it.
     """
     opened = site.folder.now()
-    found: Mapping[str, Attempt[Figure] | Figure]
     if one.name.startswith("neuron-"):
         neuron = NeuronId.parse(one.of)
         found = neuron_figures(where_active(opened, *neuron), site.names(opened))
     elif one.name.startswith("compare-"):
         found = _compared(site, opened, one)
     else:
-        found = report_figures(opened)
-    figure = found.get(one.name)
-    if isinstance(figure, Attempt):
-        if figure.value is None:
-            raise InputError(figure.reason)
-        figure = figure.value
-    if figure is None:
+        found = _of_the_report(opened, one.name)
+    if one.name not in found:
         raise InputError(f"there is no figure {one.name!r}")
-    return figure
+    return found[one.name]
+
+
+def _of_the_report(opened: OpenedRun, name: str) -> dict[str, Figure]:
+    found = figures_in(opened).get(name)
+    if found is not None and found.figure is None:
+        raise InputError(found.reason)
+    return {} if found is None or found.figure is None else {name: found.figure}
 
 
 def _compared(site: Site, opened: OpenedRun, one: Wanted) -> dict[str, Figure]:

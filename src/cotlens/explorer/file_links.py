@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from cotlens.explorer.links import Query
 from cotlens.files import content_hash
-from cotlens.report.exhibits import WIDE
+from cotlens.report.figure import WIDE
 from cotlens.types import NeuronId
 
 __all__ = ["Exported", "FigureFile", "FileLinks"]

@@ -6,11 +6,11 @@ from typing import Any
 
 import polars as pl
 
-from cotlens.analyze import intervention_effects
 from cotlens.explorer.attempt import attempt
 from cotlens.explorer.opened import OpenedRun
 from cotlens.explorer.records import Page, Record
-from cotlens.report.tables import SET_NAMES, clean
+from cotlens.report.edits import edit_name, edit_order, set_names, set_order
+from cotlens.report.tables import clean
 from cotlens.report.text import readable
 
 __all__ = [
@@ -24,8 +24,6 @@ __all__ = [
     "read_interventions",
 ]
 
-#: The tables under analysis/ that tell effects; a run of an older version has none.
-EFFECTS = "analysis/effects.parquet"
 _EDIT = ["target", "scope", "kind", "dose"]
 
 
@@ -36,10 +34,14 @@ class EffectRow(Record):
     """
 
     target: str
+    name: str
+    """What the set is called."""
     scope: str | None = None
     """``set``: its members were edited; ``rest``: everything but them."""
     kind: str
-    dose: float | None = None
+    dose: float
+    edit: str
+    """Kind and dose in words."""
     measure: str
     draws: int
     control_draws: int
@@ -172,45 +174,36 @@ def list_changes(opened: OpenedRun, place: int, which: str = "", number: int = 1
 
 
 def _edit(row: dict[str, Any]) -> Edit:
-    name = SET_NAMES.get(row["set"], readable(row["set"], 40))
+    names = set_names([name for name in (row["set"], row.get("target")) if name])
     target = row.get("target")
-    matched = f" matched to {readable(target, 40)}" if row["set"] == "random" and target else ""
-    rest = "all but " if row.get("scope") == "rest" else ""
-    dose = row.get("dose")
-    how = row["kind"] if row["kind"] in ("zero", "mean", "resample") or dose is None else f"{row['kind']} {dose:g}"
+    of = f"random neurons matched to {names[target]}" if row["set"] == "random" and target else names[row["set"]]
+    scope = "all but " if row.get("scope") == "rest" else ""
     return Edit(
-        set=row["set"], target=target, scope=row.get("scope"), kind=row["kind"], dose=dose, draws=row["draws"],
-        label=f"{rest}{name}{matched}, {how}",
+        set=row["set"], target=target, scope=row.get("scope"), kind=row["kind"], dose=row["dose"], draws=row["draws"],
+        label=f"{scope}{of}, {readable(edit_name(row['kind'], row['dose']), 24)}",
     )  # fmt: skip
 
 
 def read_effects(opened: OpenedRun) -> list[EffectRow]:
-    """Every effect; in a run of an older version accuracy alone."""
-    if not opened.has("intervene", EFFECTS):
-        return _older(opened)
+    """Every effect.
+
+    Raises:
+        InputError: the run has no table of them.
+    """
     fields = EffectRow.model_fields
     rows = clean(opened.analysis("effects"))
-    return [EffectRow.model_validate({name: row[name] for name in fields if name in row}) for row in rows]
-
-
-def _older(opened: OpenedRun) -> list[EffectRow]:
-    """Accuracy alone, in a run whose stage wrote no table of effects."""
-    rows = opened.frame("intervene", "interventions/")
-    effects, p_value = intervention_effects(rows, opened.run.config.analyze.confidence)
-    found = {effect.set: effect for effect in effects}
-    own, random, untouched = (found.get(name) for name in ("reasoning", "random", "none"))
-    if own is None:
-        return []
-    config = opened.run.config.intervene
+    names = set_names(set_order(row["target"] for row in rows))
+    order = list(names)
+    rows.sort(
+        key=lambda row: (order.index(row["target"]), row["scope"] == "rest", edit_order(row["kind"], row["dose"]))
+    )
     return [
-        EffectRow(
-            target="reasoning", kind=config.kind, dose=config.dose, measure="accuracy", draws=own.draws,
-            control_draws=random.draws if random else 0, questions=own.questions,
-            untouched=untouched.accuracy if untouched else None, value=own.accuracy, low=own.low, high=own.high,
-            random=random.accuracy if random else None, random_low=random.low if random else None,
-            random_high=random.high if random else None, p_value=p_value if random else None,
+        EffectRow.model_validate(
+            {field: row[field] for field in fields if field in row}
+            | {"name": names[row["target"]], "edit": readable(edit_name(row["kind"], row["dose"]), 24)}
         )
-    ]  # fmt: skip
+        for row in rows
+    ]
 
 
 def _sets(opened: OpenedRun) -> list[EditedSet]:

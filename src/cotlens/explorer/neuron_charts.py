@@ -6,17 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from cotlens.explorer.neurons import Count, WhereActive
-from cotlens.report.exhibits import Figure, Table
+from cotlens.report.columns import number, real, share, words
+from cotlens.report.figure import Figure
 from cotlens.report.svg import ACCENT, CHARACTER, dressed, margin
-from cotlens.report.text import count, percent
+from cotlens.report.tables import Row
 
 __all__ = ["DOWN", "neuron_figures"]
 
 #: Of what is active with a negative coefficient, as in the style sheet.
 DOWN = "#d55e00"
 _SIGNS = ("positive", "negative")
-#: Figures in the units of one neuron are counts of this run; nothing is estimated.
-_NO_INTERVAL = "The numbers count this run’s steps, so they have no interval."
+_COUNTED = (
+    number("Steps", "steps"),
+    number("Positive", "positive"),
+    number("Negative", "negative"),
+    share("Active", "active", 2),
+)
+_NO_INTERVAL = "The numbers count this run’s steps; nothing is estimated, so they have no interval."
 
 
 def neuron_figures(active: WhereActive, names: dict[str, str]) -> dict[str, Figure]:
@@ -41,46 +47,45 @@ def _coefficients(active: WhereActive) -> Figure:
     ]
     filled = [place for place, row in enumerate(rows) if row["steps"]]
     kept = rows[max(0, filled[0] - 1) : filled[-1] + 2] if filled else rows
-    table = [(f"{row['low']:.3g}", f"{row['high']:.3g}", count(row["steps"])) for row in kept if row["steps"]]
     return Figure(
         "neuron-coefficients",
         "With which coefficients it is active",
         "A bar is as high as the number of steps at which the neuron is among the top of its layer with a coefficient "
-        f"in that range; orange stands for negative ones. {_NO_INTERVAL}",
+        "in that range; orange stands for negative ones.",
         lambda width: _histogram(kept, width),
-        Table(("From", "To", "Steps"), table, names=0),
+        (real("From", "low"), real("To", "high"), number("Steps", "steps")),
+        [row for row in kept if row["steps"]],
+        note=_NO_INTERVAL,
     )
 
 
 def _bars(name: str, title: str, rows: Sequence[Count]) -> Figure:
-    table = [
-        (row.name, count(row.steps), count(row.positive), count(row.negative), percent(_share(row), 2)) for row in rows
-    ]
     return Figure(
         name,
         title,
-        f"A bar gives the share of steps at which the neuron is active, its colours the sign. {_NO_INTERVAL}",
+        "A bar gives the share of steps at which the neuron is active, its colours the sign.",
         lambda width: _stacked(rows, width),
-        Table(("", "Steps", "Positive", "Negative", "Active"), table),
+        (words("", "name"), *_COUNTED),
+        [_row(row) for row in rows],
+        note=_NO_INTERVAL,
     )
 
 
 def _along(rows: Sequence[Count]) -> Figure:
-    table = [
-        (row.name, count(row.steps), count(row.positive), count(row.negative), percent(_share(row), 2)) for row in rows
-    ]
     return Figure(
         "neuron-steps",
         "How often it is active along the answer",
         "The height is the share of answers in which the neuron is active at that token, among the answers that reach "
-        f"it, blue with a positive and orange with a negative coefficient. {_NO_INTERVAL}",
+        "it, blue with a positive and orange with a negative coefficient.",
         lambda width: _steps(rows, width),
-        Table(("From token", "Steps", "Positive", "Negative", "Active"), table, names=0),
+        (words("From token", "name"), *_COUNTED),
+        [_row(row) for row in rows],
+        note=_NO_INTERVAL,
     )
 
 
-def _share(row: Count) -> float | None:
-    return (row.positive + row.negative) / row.steps if row.steps else None
+def _row(row: Count) -> Row:
+    return row.model_dump() | {"active": (row.positive + row.negative) / row.steps if row.steps else None}
 
 
 def _signs() -> Any:

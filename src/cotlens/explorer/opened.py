@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
 
 from cotlens.errors import InputError
-from cotlens.explorer.attempt import attempt
-from cotlens.explorer.checked import MANIFEST, check_inside, check_part, find_damage
+from cotlens.explorer.checked import MANIFEST, CheckedRun, check_inside, find_damage
 from cotlens.explorer.index import ActivityIndex
 from cotlens.explorer.index_files import index_folder
 from cotlens.explorer.indexed import IndexInTheMaking
-from cotlens.files import read_jsonl
-from cotlens.store import Manifest, Run, open_run
+from cotlens.store import Run, open_run
 from cotlens.types import Progress
 
 __all__ = ["OpenedRun", "RunFolder"]
@@ -34,9 +31,8 @@ class OpenedRun:
     """One state of a run directory. Safe to share between threads."""
 
     def __init__(self, run: Run) -> None:
-        self._manifest = run.manifest
         self.damage = find_damage(run.path, run.manifest)
-        self.run = Run(run.path, _without_strays(run.path, run.manifest))
+        self.run = CheckedRun(run.path, run.manifest)
         self._index = IndexInTheMaking(self.make_index)
         self._kept: dict[str, Any] = {}
         self._locks: dict[str, threading.Lock] = {}
@@ -57,8 +53,7 @@ class OpenedRun:
 
     def has(self, stage: str, prefix: str) -> bool:
         """Whether ``stage`` has written a file whose name begins with ``prefix``."""
-        record = self.run.manifest.stages.get(stage)
-        return record is not None and any(name.startswith(prefix) for name in record.parts)
+        return self.run.has_parts(stage, prefix)
 
     def paths(self, stage: str, prefix: str) -> list[Path]:
         """The files of ``stage`` whose names begin with ``prefix``, each found whole.
@@ -66,7 +61,7 @@ class OpenedRun:
         Raises:
             InputError: the stage has not run, or one of the files is missing, damaged or leads out of the run.
         """
-        return self.keep(f"paths {stage} {prefix}", lambda: self._checked(stage, prefix))
+        return self.run.part_paths(stage, prefix)
 
     def frame(self, stage: str, prefix: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The rows of these files; of ``columns`` those that there are."""
@@ -74,8 +69,7 @@ class OpenedRun:
 
     def analysis(self, name: str) -> pl.DataFrame:
         """The table ``analysis/NAME.parquet``, of whichever stage wrote it."""
-        stage = "intervene" if self.has("intervene", f"analysis/{name}.parquet") else "analyze"
-        return self.frame(stage, f"analysis/{name}.parquet")
+        return self.keep(f"analysis {name}", lambda: self.run.analysis(name))
 
     def completions(self) -> pl.DataFrame:
         """As in `Run.completions`, with ``steps`` (generated tokens) and ``part`` for the token ids."""
@@ -110,7 +104,7 @@ class OpenedRun:
             EnvironmentFault: the cache can't be written.
         """
         if not index_folder(self.run).is_dir():
-            self.paths("discover", "activations/")
+            self.run.check_all("discover", "activations/")
         return ActivityIndex.open(self.run, progress)
 
     def concepts(self) -> pl.DataFrame:
@@ -118,21 +112,13 @@ class OpenedRun:
 
     def judgements(self) -> list[dict[str, Any]]:
         """Every reply of the judges, in the order given."""
-        return self.keep("judgements", self._judgements)
+        return self.keep("judgements", self.run.judgements)
 
     def _part_of(self, variant: str, question_id: str) -> str:
         found = self.completions().filter(variant=variant, question_id=question_id)["part"]
         if found.is_empty():
             raise InputError(f"no completion of question {question_id!r} under {variant!r}")
         return str(found[0])
-
-    def _checked(self, stage: str, prefix: str) -> list[Path]:
-        record = self._manifest.stages.get(stage)
-        parts = {} if record is None else {name: part for name, part in record.parts.items() if name.startswith(prefix)}
-        if not parts:
-            what = "has not run" if record is None else f"has written no {prefix.rstrip('/')} yet"
-            raise InputError(f"stage {stage!r} {what}; run `cotlens {stage} {self.run.path}`")
-        return [check_part(self.run.path, name, parts[name]) for name in sorted(parts)]
 
     def _read(self, paths: Sequence[Path], columns: Sequence[str] | None) -> pl.DataFrame:
         frame = pl.scan_parquet(list(paths))
@@ -149,24 +135,6 @@ class OpenedRun:
             steps=(pl.col("token_ids").list.len().cast(pl.Int32) - pl.col("prompt_length").cast(pl.Int32)),
             part="completions/" + pl.col("part").str.split("/").list.last(),
         ).collect()
-
-    def _judgements(self) -> list[dict[str, Any]]:
-        if "label" not in self.run.manifest.stages:
-            raise InputError(f"stage 'label' has not run; run `cotlens label {self.run.path}`")
-        return read_jsonl(check_inside(self.run.path, "judgements.jsonl"))
-
-
-def _without_strays(folder: Path, manifest: Manifest) -> Manifest:
-    """The manifest without files that lead out of the run: what it does not name does not exist."""
-    stages = {}
-    for name, record in manifest.stages.items():
-        kept = {
-            part: found
-            for part, found in record.parts.items()
-            if not attempt(partial(check_inside, folder, part)).failed
-        }
-        stages[name] = record.model_copy(update={"parts": kept})
-    return manifest.model_copy(update={"stages": stages})
 
 
 class RunFolder:

@@ -10,9 +10,10 @@ from cotlens.explorer.records import Record, Table
 from cotlens.explorer.tables import results_of
 from cotlens.report import facts, words
 from cotlens.report.judges import judge_exhibit
+from cotlens.report.page import intervention_words
 from cotlens.report.text import duration, readable
 
-__all__ = ["Overview", "Reliability", "Stage", "intervention_sentences", "read_overview"]
+__all__ = ["Overview", "Reliability", "Stage", "read_overview"]
 
 #: What each stage leaves behind, in the order of the pipeline.
 STAGES = {
@@ -92,23 +93,15 @@ def read_overview(opened: OpenedRun) -> Overview:
 
 
 def _summary(opened: OpenedRun) -> list[str]:
-    results = results_of(opened)
-    config = opened.run.config
-    opening = words.opening_words(
-        config, results.problems, results.neurons.height, results.reasoning, len(results.concept_ids)
-    )
+    results, config = results_of(opened), opened.run.config
     return [
-        opening,
+        words.opening_words(
+            config, results.problems, results.neurons.height, results.reasoning, len(results.concept_ids)
+        ),
         words.accuracy_words(results.accuracy),
         words.frequency_words(results.comparison),
-        *intervention_sentences(opened)[:2],
+        *intervention_words(results)[:2],
     ]
-
-
-def intervention_sentences(opened: OpenedRun) -> list[str]:
-    """What editing neurons did, in words that claim no more than the numbers do."""
-    results = results_of(opened)
-    return words.intervention_words(results.effects, results.p_value, opened.run.config, results.reasoning)
 
 
 def _settings(opened: OpenedRun) -> list[tuple[str, str]]:

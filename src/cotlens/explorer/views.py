@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cotlens.explorer.attempt import Attempt, attempt
-from cotlens.explorer.charts import report_figures
+from cotlens.explorer.attempt import attempt
 from cotlens.explorer.compare import Shown, compare
 from cotlens.explorer.compare_charts import compare_figures
 from cotlens.explorer.completion_list import CompletionFilter, list_completions
@@ -14,11 +13,15 @@ from cotlens.explorer.interventions import list_changes, read_interventions
 from cotlens.explorer.neuron_charts import neuron_figures
 from cotlens.explorer.neurons import Neuron, neighbours, read_neuron
 from cotlens.explorer.opened import OpenedRun
-from cotlens.explorer.overview import intervention_sentences, read_overview
+from cotlens.explorer.overview import read_overview
 from cotlens.explorer.search import MATCHES, SORTS, NeuronFilter, find_neurons
 from cotlens.explorer.site import Site
+from cotlens.explorer.tables import figures_in, results_of
 from cotlens.explorer.walk import concepts_of, read_walk
-from cotlens.report.exhibits import Figure
+from cotlens.report.all_figures import SECTIONS
+from cotlens.report.figure import Figure
+from cotlens.report.figure import Shown as ShownFigure
+from cotlens.report.page import intervention_words
 from cotlens.report.text import count, joined
 
 __all__ = [
@@ -33,22 +36,20 @@ __all__ = [
     "side_labels",
 ]
 
-#: The figures of the overview, in the order shown.
-SECTIONS = {
-    "Accuracy": ("accuracy", "failures"),
-    "Activity of each concept": ("heat", "comparison", "differences", "correctness"),
-    "Where and when": ("layers", "roles", "steps"),
-    "Interventions": ("edited",),
-}
-EDITED = ("edited", "edit_failures")
+#: The report's figures of interventions that the overview shows; the others stand on their own page.
+_FIRST_EFFECTS = ("effects", "losses")
+_EFFECTS = ("effects", "doses", "losses", "rest", "edit_failures", "balance")
 
 
 def overview_page(site: Site, opened: OpenedRun) -> str:
-    figures = report_figures(opened)
-    sections = [(title, _shown(figures, names)) for title, names in SECTIONS.items()]
+    figures = attempt(lambda: figures_in(opened))
+    by_section = {
+        title: _in_section(figures.value or {}, section, _FIRST_EFFECTS if section == "intervention" else None)
+        for section, title in SECTIONS.items()
+    }
     return site.draw(
-        opened, "overview.html.j2", title="Overview", here="", overview=read_overview(opened), sections=sections,
-        broken=figures["all"].reason if "all" in figures else "",
+        opened, "overview.html.j2", title="Overview", here="", overview=read_overview(opened),
+        sections=list(by_section.items()), broken=figures.reason,
     )  # fmt: skip
 
 
@@ -111,10 +112,10 @@ def neuron_page(site: Site, opened: OpenedRun, name: str) -> str:
 
 
 def concepts_page(site: Site, opened: OpenedRun) -> str:
-    figures = _shown(report_figures(opened), ("layers",))
+    layers = attempt(lambda: figures_in(opened)["layers"].figure).value
     return site.draw(
         opened, "concepts.html.j2", title="Concepts", here="concepts", found=list_concepts(opened),
-        names=site.names(opened), figures=figures,
+        names=site.names(opened), figures=[layers] if layers else [],
     )  # fmt: skip
 
 
@@ -142,21 +143,26 @@ def compare_page(site: Site, opened: OpenedRun, a: str, b: str, run: str, shown:
 
 
 def interventions_page(site: Site, opened: OpenedRun, edit: int, which: str, page: int, size: int = 30) -> str:
-    figures = report_figures(opened)
+    figures = attempt(lambda: figures_in(opened)).value or {}
+    about = [figures[name] for name in _EFFECTS if name in figures]
 
     def page_address(number: int) -> str | None:
         return site.links.page("interventions", edit=edit, which=which, page=number)
 
     return site.draw(
         opened, "interventions.html.j2", title="Interventions", here="interventions",
-        found=read_interventions(opened), changes=attempt(lambda: list_changes(opened, edit, which, page, size)).value,
-        figures=_shown(figures, EDITED), absent=[], words=attempt(lambda: intervention_sentences(opened)).value or [],
+        found=read_interventions(opened), figures=[one.figure for one in about if one.figure],
+        absent=[one.reason for one in about if one.reason],
+        changes=attempt(lambda: list_changes(opened, edit, which, page, size)).value,
+        words=attempt(lambda: intervention_words(results_of(opened))).value or [],
         names=site.names(opened), place=edit, which=which, page_address=page_address,
     )  # fmt: skip
 
 
-def _shown(figures: dict[str, Attempt[Figure]], names: tuple[str, ...]) -> list[Figure]:
-    return [figure for name in names if name in figures and (figure := figures[name].value) is not None]
+def _in_section(figures: dict[str, ShownFigure], section: str, names: tuple[str, ...] | None) -> list[Figure]:
+    """The figures of a section of the report; of them those of ``names``, if they are given."""
+    found = [one.figure for one in figures.values() if one.figure is not None and one.figure.section == section]
+    return [figure for figure in found if names is None or figure.name in names]
 
 
 def side_labels(site: Site, first: OpenedRun, a: str, second: OpenedRun, b: str) -> tuple[str, str]:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from cotlens.explorer.assets import VEGA, asset
 from cotlens.explorer.attempt import attempt
-from cotlens.explorer.charts import report_figures
 from cotlens.explorer.completions import with_failures
 from cotlens.explorer.neuron_table import neuron_table
 from cotlens.explorer.opened import OpenedRun, RunFolder
 from cotlens.explorer.postings import ENDS, postings
+from cotlens.explorer.tables import figures_in
 
 __all__ = ["warm_up"]
 
@@ -27,6 +27,6 @@ def warm_up(folders: Sequence[RunFolder]) -> None:
 def _read(opened: OpenedRun) -> None:
     attempt(lambda: with_failures(opened))
     attempt(lambda: neuron_table(opened))
-    attempt(lambda: report_figures(opened)["accuracy"].value.chart(860).to_dict())  # type: ignore[union-attr]
+    attempt(lambda: figures_in(opened)["accuracy"].figure.chart(860).to_dict())  # type: ignore[union-attr]
     for end in ENDS:
         attempt(lambda end=end: postings(opened, end))  # type: ignore[misc]
