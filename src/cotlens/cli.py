@@ -270,6 +270,52 @@ def show(run_dir: RunDir, as_json: Json = False, debug: Debug = False) -> None:
 
 
 @app.command()
+def view(
+    run_dir: RunDir,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; a free one if left out.", show_default=False)
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; one that other machines reach needs --token.")
+    ] = "127.0.0.1",
+    token: Annotated[
+        str | None, typer.Option(help="Asked of every reader; at least 8 characters.", show_default=False)
+    ] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in a browser.", show_default=False)
+    ] = True,
+    compare: Annotated[
+        Path | None, typer.Option(metavar="RUN_DIR", help="A second run to compare with.", show_default=False)
+    ] = None,
+    static: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT", help="Write the pages as files into a new folder instead.", show_default=False),
+    ] = None,
+    limit: Annotated[int, typer.Option(help="With --static: questions per variant.", min=1)] = 10,
+    debug: Debug = False,
+) -> None:
+    """Look at a run in the browser. Ends with Ctrl-C."""
+    from cotlens import terminal
+    from cotlens.explorer import serve
+
+    serve.check_extra()
+    run_dirs = [run_dir] if compare is None else [run_dir, compare]
+    with terminal.RichProgress() as progress:
+        if static is not None:
+            from cotlens.explorer.export import export
+
+            export(run_dirs, static, limit, progress)
+            terminal.say(f"{static / 'index.html'}: put the folder behind any web server")
+            return
+        server = serve.prepare(run_dirs, host, port, token, progress)
+    terminal.say(f"{server.address}  (Ctrl-C ends it)")
+    sys.stdout.flush()
+    if open_page and sys.stdout.isatty():
+        serve.open_browser(server.address)
+    server.serve()
+
+
+@app.command()
 def validate(
     target: Annotated[Path, typer.Argument(help="A YAML run file, or a run directory.", show_default=False)],
     overrides: Overrides = None,

@@ -23,7 +23,7 @@ from cotlens.report.text import readable
 from cotlens.report.walkthrough import walk_through
 from cotlens.store import Run
 
-__all__ = ["render"]
+__all__ = ["intervention_words", "render"]
 
 
 def render(run: Run) -> str:
@@ -45,7 +45,7 @@ def _context(results: Results) -> dict[str, Any]:
     opening = words.opening_words(
         config, results.problems, results.neurons.height, results.reasoning, len(results.concept_ids)
     )
-    intervention = _intervention_words(results)
+    intervention = intervention_words(results)
     return {
         "model": readable(config.model.name, 80),
         "source": readable(config.problems.source, 80),
@@ -108,7 +108,7 @@ def _known(rows: Callable[[], list[Row]]) -> list[Row]:
         return []
 
 
-def _intervention_words(results: Results) -> list[str]:
+def intervention_words(results: Results) -> list[str]:
     """What the intervention shows, or why it shows nothing; the first two sentences go into the summary."""
     if not results.reasoning and not _known(lambda: results.effects):
         return ["No neuron was confirmed as a reasoning neuron, so there was none to edit and nothing to compare."]
