@@ -352,9 +352,12 @@ def _label_key(config: RunConfig) -> list[Any]:
 
 
 def _intervene_key(config: RunConfig) -> list[Any]:
+    from cotlens.data.plain import QUESTIONS_READ, TEXTS_READ, load_plain_questions, load_plain_texts
     from cotlens.intervene.sets import list_files
 
-    return [config.intervene.model_dump(), list_files(config), content_hash(_reference_texts(config))]
+    plain = [load_plain_texts(limit=TEXTS_READ), load_plain_questions(limit=QUESTIONS_READ)]
+    read = content_hash(_reference_texts(config), plain if config.intervene.specificity else [])
+    return [config.intervene.model_dump(), list_files(config), read]
 
 
 def _reference_texts(config: RunConfig) -> list[str]:

@@ -28,10 +28,11 @@ from cotlens.config import RunConfig, differences
 from cotlens.errors import EnvironmentFault, InputError, RunMismatchError
 from cotlens.files import read_jsonl, write_atomic
 from cotlens.lock import LOCK, hold_lock
+from cotlens.old_formats import bring_up
 
 __all__ = ["Manifest", "PartRecord", "Run", "RunWriter", "StageRecord", "damaged_parts", "open_run", "read_manifest"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST = "manifest.json"
 _RECORDED_PACKAGES = (
     "cotlens",
@@ -353,8 +354,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 def read_manifest(folder: Path) -> Manifest:
     try:
         raw = (folder / MANIFEST).read_bytes()
-        _check_schema(folder, raw)
-        return Manifest.model_validate_json(raw)
+        return Manifest.model_validate_json(_in_present_format(folder, raw))
     except FileNotFoundError:
         raise InputError(f"{folder}: not a run directory (no {MANIFEST}); make one with `cotlens run`") from None
     except OSError as error:
@@ -368,16 +368,22 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
 
 
-def _check_schema(folder: Path, raw: bytes) -> None:
-    """Refuse a run in the format of another version; what is no JSON is left to the full reading."""
-    with contextlib.suppress(ValueError):
+def _in_present_format(folder: Path, raw: bytes) -> bytes:
+    """``raw``, brought up from an earlier format; one that can't be is refused, and what is no JSON left as it is."""
+    try:
         found = json.loads(raw)
-        version = found.get("schema_version") if isinstance(found, dict) else None
-        if isinstance(version, int) and version != SCHEMA_VERSION:
-            raise InputError(
-                f"{folder}: a run in format {version}, this cotlens reads format {SCHEMA_VERSION}; "
-                "use the version that made it, or name another folder with --out"
-            )
+    except ValueError:
+        return raw
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    if not isinstance(version, int) or version == SCHEMA_VERSION:
+        return raw
+    bring_up(found, SCHEMA_VERSION)
+    if found["schema_version"] != SCHEMA_VERSION:
+        raise InputError(
+            f"{folder}: a run in format {version}, this cotlens reads format {SCHEMA_VERSION}; "
+            "use the version that made it, or name another folder with --out"
+        )
+    return json.dumps(found).encode()
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:
