@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from cotlens.errors import InputError
+from cotlens.errors import InputError, NonFiniteError
 from cotlens.model.architecture import FeedForward
 from cotlens.model.language_model import LanguageModel
 from cotlens.types import NeuronId
@@ -63,6 +63,7 @@ def terms_of(lm: LanguageModel, edits: Iterable[Edit]) -> Terms:
 
     Raises:
         InputError: a neuron is out of range, or named twice by one edit.
+        NonFiniteError: a change is not finite, or too large for its length to be told.
     """
     found: dict[int, list[Term]] = {}
     for edit in edits:
@@ -85,7 +86,20 @@ def _terms(lm: LanguageModel, edit: Edit) -> Iterator[tuple[int, Term]]:
         if len(index):
             change = edit.change(ffn, index)
             if change is not None:
-                yield ffn.layer, Term(index, change.to(lm.dtype))
+                term = Term(index, change.to(lm.dtype))
+                _check_size(edit, ffn.layer, term)
+                yield ffn.layer, term
+
+
+def _check_size(edit: Edit, layer: int, term: Term) -> None:
+    """Rows of a batch have terms of others with a weight of zero, which is harmless for finite numbers only."""
+    finite = term.change.float().square().sum(dim=1).isfinite()
+    if not bool(finite.all()):
+        neuron = NeuronId(layer, int(term.index[finite.tolist().index(False)]))
+        raise NonFiniteError(
+            f"{neuron}: what {type(edit).__name__} adds to its value vector is not finite, or overflows in "
+            f"{str(term.change.dtype).removeprefix('torch.')}; use a weaker intervention (intervene.dose)"
+        )
 
 
 @contextlib.contextmanager

@@ -59,8 +59,8 @@ class Grid:
 class SlotCache:
     """Keys and values of up to ``slots`` rows with up to ``columns`` tokens each, in one block of memory per layer.
 
-    Rows fill the slots from the first on. Places that a row has not written are zero, whoever had the slot before it, so
-    that a weight of zero makes them harmless.
+    Rows fill the slots from the first on. Places that a row has not written are zero, whatever row had the slot before,
+    so that a weight of zero makes them harmless.
     """
 
     def __init__(self, n_layers: int, slots: int, columns: int) -> None:
