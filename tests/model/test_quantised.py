@@ -192,9 +192,7 @@ def test_a_weight_that_changes_when_it_is_used_is_found_out(
 
 @pytest.mark.filterwarnings("ignore")  # those of bitsandbytes
 @pytest.mark.parametrize("quantised", [{"load_in_4bit": True}, {"load_in_8bit": True}], ids=["4-bit", "8-bit"])
-def test_bitsandbytes_itself(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, quantised: dict[str, bool]
-) -> None:
+def test_bitsandbytes_itself(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, quantised: dict[str, bool]) -> None:
     pytest.importorskip("bitsandbytes")
     sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4}
     plain = AutoModelForCausalLM.from_config(LlamaConfig(vocab_size=400, **sizes))
