@@ -22,7 +22,7 @@ SETTINGS = {
     "discover": {"top_k": 4},
     "project": {"top_n": 5},
     "analyze": {"bootstrap": 20, "control_draws": 2},
-    "intervene": {"reasoning_draws": 1, "control_draws": 1},
+    "intervene": {"draws": 1, "control_draws": 1},
 }
 
 

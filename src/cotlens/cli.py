@@ -270,6 +270,52 @@ def show(run_dir: RunDir, as_json: Json = False, debug: Debug = False) -> None:
 
 
 @app.command()
+def view(
+    run_dir: RunDir,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; a free one if left out.", show_default=False)
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; one that other machines reach needs --token.")
+    ] = "127.0.0.1",
+    token: Annotated[
+        str | None, typer.Option(help="Asked of every reader; at least 8 characters.", show_default=False)
+    ] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in a browser.", show_default=False)
+    ] = True,
+    compare: Annotated[
+        Path | None, typer.Option(metavar="RUN_DIR", help="A second run to compare with.", show_default=False)
+    ] = None,
+    static: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT", help="Write the pages as files into a new folder instead.", show_default=False),
+    ] = None,
+    limit: Annotated[int, typer.Option(help="With --static: questions per variant.", min=1)] = 10,
+    debug: Debug = False,
+) -> None:
+    """Look at a run in the browser. Ends with Ctrl-C."""
+    from cotlens import terminal
+    from cotlens.explorer import serve
+
+    serve.check_extra()
+    run_dirs = [run_dir] if compare is None else [run_dir, compare]
+    with terminal.RichProgress() as progress:
+        if static is not None:
+            from cotlens.explorer.export import export
+
+            export(run_dirs, static, limit, progress)
+            terminal.say(f"{static / 'index.html'}: put the folder behind any web server")
+            return
+        server = serve.prepare(run_dirs, host, port, token, progress)
+    terminal.say(f"{server.address}  (Ctrl-C ends it)")
+    sys.stdout.flush()
+    if open_page and sys.stdout.isatty():
+        serve.open_browser(server.address)
+    server.serve()
+
+
+@app.command()
 def validate(
     target: Annotated[Path, typer.Argument(help="A YAML run file, or a run directory.", show_default=False)],
     overrides: Overrides = None,
@@ -504,6 +550,12 @@ def trace(
     model: ModelName,
     text: Annotated[str, typer.Argument(help="Any text of at least two tokens.", show_default=False)],
     top_k: Annotated[int, typer.Option(help="Neurons per token.")] = 3,
+    logit_lens: Annotated[
+        bool, typer.Option("--logit-lens", help="Also read the residual stream after every layer.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page to look at.", show_default=False)
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     trust_remote_code: TrustRemoteCode = False,
@@ -513,11 +565,20 @@ def trace(
     """Show which neurons fire, token by token, and what they promote."""
     from cotlens import terminal
 
+    if html is not None and not html.parent.is_dir():
+        raise InputError(f"--html {html}: there is no folder {html.parent}; name a file in a folder that is there")
     lm = _load(model, device, dtype, trust_remote_code)
     from cotlens.inspect import trace_text
 
-    traced = trace_text(lm, text, top_k)
-    _print(traced, as_json, terminal.trace_table)
+    traced = trace_text(lm, text, top_k, logit_lens)
+    if html is None:
+        _print(traced, as_json, terminal.trace_table)
+        return
+    from cotlens.files import write_atomic
+    from cotlens.report.trace_page import render_trace
+
+    write_atomic(html, render_trace(traced).encode("utf-8", "backslashreplace"))
+    _print({"file": str(html), "tokens": len(traced["steps"])}, as_json, terminal.trace_line)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Reading feed-forward neurons while a model reads a text: the top-K by a ranker, or the exact coefficients of some."""
 
-from cotlens.capture.exact import coefficients, mean_coefficients
+from cotlens.capture.exact import coefficients, mean_coefficients, reference_coefficients
 from cotlens.capture.passages import Passage
 from cotlens.capture.rankers import RANKERS, LayerTrace, Ranker
 from cotlens.capture.readers import Reader, open_reader
@@ -18,5 +18,6 @@ __all__ = [
     "concatenate",
     "mean_coefficients",
     "open_reader",
+    "reference_coefficients",
     "select_top_k",
 ]

@@ -25,7 +25,8 @@ _STAGES = {
     "label": "Labelling neurons",
     "reread": "Rereading texts",
     "analyze": "Analysing",
-    "intervene": "Corrupting neurons",
+    "intervene": "Editing neurons",
+    "specificity": "Reading plain text",
     "report": "Writing the report",
     "index": "Indexing activity",
 }
