@@ -210,6 +210,9 @@ class ProjectConfig(_Section):
     """``none``: ``W_U v`` (the paper's). ``gamma``: the final norm's gain is folded in."""
     neurons: Literal["discovered", "all"] = "discovered"
     """Which neurons to project."""
+    similar: int = Field(default=10, ge=0)
+    """How many neurons with the most similar value vectors are told for each; none when 0. Where more than 50,000 are
+    projected, each is compared with those active most often."""
 
 
 class LabelConfig(_Section):

@@ -130,6 +130,22 @@ class Run:
         """One row per projected neuron: hits, and the tokens it promotes and suppresses."""
         return self._frame("project", "neurons.parquet")
 
+    def similar(self) -> pl.DataFrame:
+        """One row per projected neuron: those with the most similar value vectors, and their cosines.
+
+        Raises:
+            InputError: also where ``project.similar`` is 0.
+        """
+        return self._optional("project", "similar.parquet", "project.similar=10")
+
+    def lens(self) -> pl.DataFrame:
+        """One row per variant, question, step and layer: the tokens that the residual stream would say next.
+
+        Raises:
+            InputError: also where ``discover.logit_lens`` is 0.
+        """
+        return self._optional("discover", "lens/", "discover.logit_lens=5")
+
     def concepts(self) -> pl.DataFrame:
         """One row per neuron, sign and concept that the judge confirmed: the reasoning neurons."""
         return self._frame("label", "concepts.parquet")
@@ -190,6 +206,15 @@ class Run:
             raise InputError(
                 f"{paths[0].parent}: can't be read ({error}); run `cotlens run` again to mend it"
             ) from None
+
+    def _optional(self, stage: str, prefix: str, setting: str) -> pl.DataFrame:
+        """A table that a stage makes only if asked for."""
+        if self.is_done(stage) and not self.has_parts(stage, prefix):
+            raise InputError(
+                f"{self.path}: made without {prefix.rstrip('/')}; "
+                f"for that run `cotlens {stage} {self.path} --set {setting}`"
+            )
+        return self._frame(stage, prefix)
 
     def _missing(self, stage: str) -> InputError:
         return InputError(f"{self.path}: stage {stage!r} has not run; run `cotlens {stage} {self.path}`")

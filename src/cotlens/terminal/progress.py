@@ -22,6 +22,7 @@ _STAGES = {
     "generate": "Answering questions",
     "discover": "Discovering neurons",
     "project": "Projecting neurons",
+    "similar": "Comparing neurons",
     "label": "Labelling neurons",
     "reread": "Rereading texts",
     "analyze": "Analysing",
