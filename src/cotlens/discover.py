@@ -179,7 +179,7 @@ class Discovery:
         except NonFiniteError as error:
             names = ", ".join(text.question_id for text in batch)
             raise NonFiniteError(f"{error}, variant {variant!r}, among the questions {names}") from None
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             if len(batch) == 1:
