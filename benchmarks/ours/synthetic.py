@@ -229,9 +229,8 @@ def _neurons(sizes: Sizes, hits: np.ndarray) -> pl.DataFrame:
     layer, neuron = np.nonzero(hits.sum(axis=2))
     found = hits[layer, neuron]
     rng = np.random.default_rng(len(layer))
-    ends = {
-        end: rng.integers(0, sizes.vocabulary, (len(layer), 20), dtype=np.int32) for end in ("promoted", "suppressed")
-    }
+    shape = (len(layer), 20)
+    ends = {end: rng.integers(0, sizes.vocabulary, shape, dtype=np.int32) for end in ("promoted", "suppressed")}
     words = pl.Series([f" word{number}" for number in range(sizes.vocabulary)])
     logits = -np.sort(-rng.random(shape, dtype=np.float32), axis=1)
     return pl.DataFrame(

@@ -550,6 +550,12 @@ def trace(
     model: ModelName,
     text: Annotated[str, typer.Argument(help="Any text of at least two tokens.", show_default=False)],
     top_k: Annotated[int, typer.Option(help="Neurons per token.")] = 3,
+    logit_lens: Annotated[
+        bool, typer.Option("--logit-lens", help="Also read the residual stream after every layer.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page to look at.", show_default=False)
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     trust_remote_code: TrustRemoteCode = False,
@@ -559,11 +565,20 @@ def trace(
     """Show which neurons fire, token by token, and what they promote."""
     from cotlens import terminal
 
+    if html is not None and not html.parent.is_dir():
+        raise InputError(f"--html {html}: there is no folder {html.parent}; name a file in a folder that is there")
     lm = _load(model, device, dtype, trust_remote_code)
     from cotlens.inspect import trace_text
 
-    traced = trace_text(lm, text, top_k)
-    _print(traced, as_json, terminal.trace_table)
+    traced = trace_text(lm, text, top_k, logit_lens)
+    if html is None:
+        _print(traced, as_json, terminal.trace_table)
+        return
+    from cotlens.files import write_atomic
+    from cotlens.report.trace_page import render_trace
+
+    write_atomic(html, render_trace(traced).encode("utf-8", "backslashreplace"))
+    _print({"file": str(html), "tokens": len(traced["steps"])}, as_json, terminal.trace_line)
 
 
 def main() -> None:

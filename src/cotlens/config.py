@@ -142,7 +142,10 @@ class GenerateConfig(_Section):
     max_new_tokens: PositiveInt = 150
     """Longest completion, in tokens. Paper: 150, without stopping earlier."""
     stop: tuple[str, ...] = ("\n\nQuestion:",)
-    """Texts that end a completion. Paper: none."""
+    """Texts that end a completion; ``[]`` for none. Paper: none."""
+    stop_at_end: bool = True
+    """A completion ends at the model's end token. If not, generation goes on to `max_new_tokens` and what comes after
+    the end is read by discovery, but not graded. Paper: no."""
     answer_tokens: PositiveInt = 24
     """Longest second completion, which states the answer of a zero-shot one."""
     too_long: Literal["error", "skip"] = "error"
@@ -174,6 +177,12 @@ class GenerateConfig(_Section):
         url = given.rstrip("/")
         return url if url.endswith("/v1") else f"{url}/v1"
 
+    @model_validator(mode="after")
+    def _servers_stop_at_the_end(self) -> Self:
+        if self.server is not None and not self.stop_at_end:
+            raise ValueError("a server ends a completion at the end token; with stop_at_end false leave server out")
+        return self
+
 
 class DiscoverConfig(_Section):
     top_k: PositiveInt = 20
@@ -185,6 +194,11 @@ class DiscoverConfig(_Section):
     questions: Literal["all", "correct"] = "all"
     """``all``: every question under every variant, so that variants are compared on the same questions.
     ``correct``: only completions with the right answer, as in the paper."""
+    sample: PositiveInt | None = None
+    """Record so many of these completions under each variant, drawn at random; all when absent. Paper: 20."""
+    sample_seed: int = Field(default=0, ge=0)
+    """Seed of that draw. It depends on the questions' ids alone, so variants share as many questions as they can.
+    Paper: 42."""
 
 
 class ProjectConfig(_Section):
@@ -194,6 +208,9 @@ class ProjectConfig(_Section):
     """``none``: ``W_U v`` (the paper's). ``gamma``: the final norm's gain is folded in."""
     neurons: Literal["discovered", "all"] = "discovered"
     """Which neurons to project."""
+    similar: int = Field(default=10, ge=0)
+    """How many neurons with the most similar value vectors are told for each; none when 0. Where more than 50,000 are
+    projected, each is compared with those active most often."""
 
 
 class LabelConfig(_Section):

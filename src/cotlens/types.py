@@ -98,7 +98,8 @@ class Completion:
     """What the model wrote after one prompt.
 
     ``token_ids`` are the generated tokens before the stop: neither the end-of-sequence token nor tokens that
-    lie wholly within the stop string. ``text`` is their text, cut where the stop string begins.
+    lie wholly within the stop string. ``text`` is their text, cut where the stop string begins. Where generation was
+    told to go on after an end-of-sequence token, ``token_ids`` do, and ``text`` is what comes before that token.
     """
 
     prompt_ids: tuple[int, ...]
@@ -145,7 +146,7 @@ class TopNeurons:
 
     def _strongest(self, step: int) -> list[int]:
         """The places, in all layers together, of the neurons with the largest scores."""
-        return np.argsort(-self.score[step].ravel(), kind="stable")[:_BEST].tolist()
+        return [int(place) for place in np.argsort(-self.score[step].ravel(), kind="stable")[:_BEST]]
 
 
 def _neuron_cell(top: TopNeurons, step: int, place: int) -> Html:

@@ -29,6 +29,13 @@ def entries(run: Run) -> pl.DataFrame:
     )
 
 
+def by_neuron(run: Run) -> dict[tuple[int, int], pl.DataFrame]:
+    """The entries of every neuron of the model."""
+    every = entries(run)
+    found = every.partition_by("layer", "neuron", as_dict=True, maintain_order=True)
+    return {(n, i): found.get((n, i), every.clear()) for n in range(LAYERS) for i in range(WIDTH)}
+
+
 def signs(frame: pl.DataFrame) -> tuple[int, int]:
     positive = int(frame["positive"].sum())
     return positive, frame.height - positive
@@ -40,31 +47,29 @@ def run(make_run: MakeRun) -> Run:
 
 
 def test_hits_by_sign_variant_and_step(run: Run) -> None:
-    every, index = entries(run), ActivityIndex.open(run)
+    index = ActivityIndex.open(run)
     recorded = run.activations().filter(layer=0)
-    for layer in range(LAYERS):
-        for neuron in range(WIDTH):
-            own, found = every.filter(layer=layer, neuron=neuron), index.summary(layer, neuron)
-            assert (found.positive, found.negative, found.hits) == (*signs(own), own.height)
-            for variant, steps, *hits in found.variants.rows():
-                assert steps == recorded.filter(variant=variant).height
-                assert tuple(hits) == signs(own.filter(variant=variant))
-            assert found.variants["variant"].to_list() == list(VARIANTS)
-            for first, last, steps, *hits in found.steps.rows():
-                span = pl.col("step").is_between(first, last)
-                assert steps == recorded.filter(span).height
-                assert tuple(hits) == signs(own.filter(span))
-            assert sum(found.steps.select("positive", "negative").sum().row(0)) == own.height
+    for neuron, own in by_neuron(run).items():
+        found = index.summary(*neuron)
+        assert (found.positive, found.negative, found.hits) == (*signs(own), own.height)
+        assert found.variants["variant"].to_list() == list(VARIANTS)
+        for variant, steps, *hits in found.variants.rows():
+            assert steps == recorded.filter(variant=variant).height
+            assert tuple(hits) == signs(own.filter(variant=variant))
+        for first, last, steps, *hits in found.steps.rows():
+            span = pl.col("step").is_between(first, last)
+            assert steps == recorded.filter(span).height
+            assert tuple(hits) == signs(own.filter(span))
+        assert sum(found.steps.select("positive", "negative").sum().row(0)) == own.height
     assert index.summary(0, 0).hits == 0
 
 
 def test_hits_by_role(run: Run) -> None:
     known = stored_roles(run)
     assert known is not None
-    every = entries(run).join(known, on=["variant", "question_id", "step"])
     index = ActivityIndex.open(run)
-    for neuron in range(WIDTH):
-        own, found = every.filter(layer=1, neuron=neuron), index.summary(1, neuron).roles
+    for neuron, entries_of in list(by_neuron(run).items())[::3]:
+        own, found = entries_of.join(known, on=["variant", "question_id", "step"]), index.summary(*neuron).roles
         assert found.height == len(TOKENS) * len(ROLES)
         for token, role, steps, *hits in found.rows():
             place = ROLES.index(role)
@@ -80,31 +85,28 @@ def test_a_run_without_tokens_has_no_roles(make_run: MakeRun) -> None:
 
 
 def test_the_histogram_has_every_coefficient_once(run: Run) -> None:
-    every, index = entries(run), ActivityIndex.open(run)
-    for layer in range(LAYERS):
-        for neuron in range(1, WIDTH):
-            m = every.filter(layer=layer, neuron=neuron)["coefficient"].to_numpy()
-            found = index.summary(layer, neuron)
-            place = np.where(m > 0, *(np.searchsorted(found.edges, m, side) - 1 for side in ("right", "left")))
-            assert found.counts.tolist() == np.bincount(place, minlength=len(found.counts)).tolist()
-            widths = np.diff(found.edges)
-            assert (widths == widths[0]).all()
-            assert found.edges[-1] / 2 <= np.abs(m).max() < found.edges[-1] == -found.edges[0]
+    index = ActivityIndex.open(run)
+    for neuron, own in by_neuron(run).items():
+        m, found = own["coefficient"].to_numpy(), index.summary(*neuron)
+        # An edge belongs to the bin that is farther from zero.
+        place = np.where(m > 0, *(np.searchsorted(found.edges, m, side) - 1 for side in ("right", "left")))
+        assert found.counts.tolist() == np.bincount(place, minlength=len(found.counts)).tolist()
+        assert len(set(np.diff(found.edges))) == 1
+        assert found.edges[0] == -found.edges[-1]
+        if len(m):
+            assert found.edges[-1] / 2 <= np.abs(m).max() < found.edges[-1]
 
 
 @pytest.mark.parametrize("sign", [None, 1, -1])
 def test_the_strongest_contexts(run: Run, sign: int | None) -> None:
-    every, index = entries(run), ActivityIndex.open(run)
-    for layer in range(LAYERS):
-        for neuron in range(WIDTH):
-            own = every.filter(layer=layer, neuron=neuron)
-            if sign is not None:
-                own = own.filter(positive=sign > 0)
-            best = own.sort("score", descending=True, maintain_order=True).head(20)
-            found = index.contexts(layer, neuron, sign=sign)
-            columns = ["variant", "question_id", "step", "coefficient", "score", "rank"]
-            assert [tuple(getattr(one, name) for name in columns) for one in found] == best.select(columns).rows()
-            assert index.contexts(layer, neuron, limit=3, sign=sign) == found[:3]
+    index = ActivityIndex.open(run)
+    columns = ["variant", "question_id", "step", "coefficient", "score", "rank"]
+    for neuron, own in by_neuron(run).items():
+        wanted = own if sign is None else own.filter(positive=sign > 0)
+        best = wanted.sort("score", descending=True, maintain_order=True).head(20)
+        found = index.contexts(*neuron, sign=sign)
+        assert [tuple(getattr(one, name) for name in columns) for one in found] == best.select(columns).rows()
+        assert index.contexts(*neuron, limit=3, sign=sign) == found[:3]
 
 
 def test_the_steps_of_a_completion(run: Run) -> None:

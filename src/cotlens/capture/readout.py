@@ -82,17 +82,24 @@ class Readout:
         """Logits of the frozen norm at scale 1, without constants: linear in ``x``."""
         return self.norm.through(x) @ self._unembedding.T
 
+    def logits(self, residual: Float[Tensor, "n D"]) -> Float[Tensor, "n V"]:
+        """The model's logits if ``residual`` went into the final norm."""
+        return self._finished(self.norm.scale(residual)[:, None] * self.unscaled_logits(residual))
+
     def log_probability(self, residual: Float[Tensor, "n D"], targets: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Log-probability of each target if ``residual`` went into the final norm."""
         return self.log_probability_of(self.norm.scale(residual)[:, None] * self.unscaled_logits(residual), targets)
 
     def log_probability_of(self, logits: Float[Tensor, "n V"], targets: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Log-probability of each target under scaled logits; constants and a soft cap are added here."""
+        logits = self._finished(logits)
+        return logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(dim=1)
+
+    def _finished(self, logits: Float[Tensor, "n V"]) -> Float[Tensor, "n V"]:
+        """With constants and the soft cap."""
         if self._constant is not None:
             logits = logits + self._constant
-        if self._cap is not None:
-            logits = self._cap * torch.tanh(logits / self._cap)
-        return logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(dim=1)
+        return logits if self._cap is None else self._cap * torch.tanh(logits / self._cap)
 
     def slope(self, residual: Float[Tensor, "T D"], targets: Int64[Tensor, " T"]) -> Float[Tensor, "T D"]:
         """The gradient of `log_probability` in ``residual``."""

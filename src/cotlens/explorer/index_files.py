@@ -6,6 +6,7 @@ Its name is a hash of the checksums of all that it was made from, so that a run 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -119,6 +120,10 @@ def _write_files(folder: Path, facts: dict[str, Any], contexts: Iterable[np.ndar
         for piece in contexts:
             file.write(piece.tobytes())
     (folder / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
+    for written in folder.iterdir():
+        descriptor = os.open(written, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
 
 
 def _write_folder(target: Path, write: Callable[[Path], None]) -> None:

@@ -26,7 +26,7 @@ class NeuronSummary:
     negative: int
     """Hits with a negative coefficient."""
     edges: Float64[np.ndarray, " B+1"]
-    """Of the histogram's bins, equally wide; ``edges[i] <= m < edges[i + 1]``. One of them is 0."""
+    """Of the histogram's bins, equally wide, 0 in the middle. An edge belongs to the bin that is farther from 0."""
     counts: Int64[np.ndarray, " B"]
     """Hits in each bin of the signed coefficient."""
     variants: pl.DataFrame

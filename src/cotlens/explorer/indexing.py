@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -73,7 +74,7 @@ def _find_completions(run: Run, parts: list[str], pool: ThreadPoolExecutor) -> p
     types = {"variant": pl.String, "question_id": pl.String, "part": pl.Int32}
     types |= {"row": pl.Int64, "rows": pl.Int64, "steps": pl.Int64}
     frame = pl.DataFrame(rows, schema=types, orient="row")
-    twice = frame.filter(pl.struct("variant", "question_id").is_duplicated())
+    twice = frame.filter(~pl.struct("variant", "question_id").is_first_distinct())
     if twice.height:
         variant, question, part = twice.row(0)[:3]
         raise InputError(
@@ -123,7 +124,8 @@ class _Building:
         self._spans = -(-longest // self._step_width)
         self._columns = self._columns_of_steps(roles)
         self._n_columns = len(self._variants) + self._spans + len(roles) * len(ROLES)
-        self._layers, self._width = _sizes(run)
+        self._layers, self._width, self._k = _sizes(run)
+        self._of_thread = threading.local()
         signed = 2 * self._width
         self._counts = np.zeros((self._layers, self._n_columns, signed), np.int32)
         self._histograms = np.zeros((self._layers, signed, BINS), np.int32)
@@ -147,11 +149,12 @@ class _Building:
     def add_part(self, number: int, path: Path) -> None:
         """Count all rows of a part."""
         own = np.flatnonzero(self._part == number)
-        buffer: LayerBuffer | None = None
+        buffer: LayerBuffer | None = getattr(self._of_thread, "buffer", None)
         for chunk in read_chunks(path):
             self._check(chunk, path)
             completion = own[np.searchsorted(self._row[own], chunk.first + np.arange(len(chunk.step)), "right") - 1]
-            buffer = buffer or LayerBuffer(self._layers, chunk.neuron.shape[1])
+            if buffer is None:
+                buffer = self._of_thread.buffer = LayerBuffer(self._layers, self._k)
             if buffer.full:
                 self._count(buffer, number)
             buffer.add(chunk, self._first_step[completion] + chunk.step)
@@ -159,6 +162,9 @@ class _Building:
             self._count(buffer, number)
 
     def _check(self, chunk: Chunk, path: Path) -> None:
+        k = chunk.neuron.shape[1]
+        if k != self._k:
+            raise InputError(f"{path}: {k} neurons in a row, {self._k} expected; run `cotlens run` again to mend it")
         for name, values, end in (("layer", chunk.layer, self._layers), ("neuron", chunk.neuron, self._width)):
             if values.size and not 0 <= int(values.min()) <= int(values.max()) < end:
                 raise InputError(
@@ -210,11 +216,13 @@ def _in_order(variants: list[str], run: Run) -> list[str]:
     return sorted(variants, key=lambda name: order.index(name) if name in order else len(order))
 
 
-def _sizes(run: Run) -> tuple[int, int]:
-    """Layers of the model, and neurons of each."""
+def _sizes(run: Run) -> tuple[int, int, int]:
+    """Layers of the model, neurons of each, and neurons in each row of activations."""
+    rows = run.scan_activations()
+    k = int(rows.select(pl.col("neuron").list.len()).head(1).collect().item() or 0)
     known = run.manifest.model
     if "n_layers" in known and "d_ff" in known:
-        return int(known["n_layers"]), int(known["d_ff"])
-    rows = run.scan_activations().select(pl.col("layer").max(), pl.col("neuron").list.max().max())
-    layer, neuron = rows.collect(engine="streaming").row(0)
-    return int(layer or 0) + 1, int(neuron or 0) + 1
+        return int(known["n_layers"]), int(known["d_ff"]), k
+    found = rows.select(pl.col("layer").max(), pl.col("neuron").list.max().max()).collect(engine="streaming")
+    layer, neuron = found.row(0)
+    return int(layer or 0) + 1, int(neuron or 0) + 1, k

@@ -81,6 +81,7 @@ def read_segments(part: Path) -> list[Segment]:
         step = table["step"].to_numpy()
         changes = np.flatnonzero((np.diff(variant) != 0) | (np.diff(question) != 0)) + 1
         starts = [0, *changes.tolist()] if len(step) else []
+        ends = [*starts[1:], len(step)][: len(starts)]
         return [
             Segment(
                 variant=variants[variant[start]],
@@ -89,7 +90,7 @@ def read_segments(part: Path) -> list[Segment]:
                 rows=end - start,
                 steps=int(step[start:end].max()) + 1,
             )
-            for start, end in zip(starts, [*starts[1:], len(step)], strict=True)
+            for start, end in zip(starts, ends, strict=True)
         ]
 
 

@@ -16,7 +16,7 @@ __all__ = ["effect_table"]
 
 
 def effect_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
-    """The table ``analysis/effects.parquet``, one line for each set, scope and edit; what is not accuracy at its end."""
+    """The table ``analysis/effects.parquet``, a line for each set, scope and edit; what is not accuracy at its end."""
     if not rows:
         return Text("Interventions: no set was edited")
     table = Table(
@@ -28,7 +28,7 @@ def effect_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
         table.add_column(name, no_wrap=True)
     for name in ("accuracy", "95% interval", "random sets", "band", "p", "q", *others):
         table.add_column(name, justify="right")
-    by_place = {_place(row) + (row["measure"],): row for row in rows}
+    by_place = {(*_place(row), row["measure"]): row for row in rows}
     main = [row for row in rows if row["measure"] == "accuracy"]
     names = set_names(set_order(row["target"] for row in rows))
     main.sort(key=lambda row: (list(names).index(row["target"]), row["scope"], edit_order(row["kind"], row["dose"])))
