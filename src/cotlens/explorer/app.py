@@ -18,7 +18,7 @@ from cotlens.explorer.figures import figure_routes
 from cotlens.explorer.links import ServerLinks
 from cotlens.explorer.opened import RunFolder
 from cotlens.explorer.pages import page_routes
-from cotlens.explorer.security import Guard, Guarded
+from cotlens.explorer.security import Guard, Guarded, is_api
 from cotlens.explorer.site import Site
 
 __all__ = ["create_app"]
@@ -34,8 +34,8 @@ def create_app(run_dirs: Sequence[Path | RunFolder], guard: Guard | None = None)
         guard: who may ask; a browser on this machine when absent.
     """
     application = FastAPI(
-        title="cotlens explorer", description=DESCRIPTION, version=version("cotlens"), docs_url=None, redoc_url=None,
-        openapi_url="/api/openapi.json",
+        title="cotlens explorer", description=DESCRIPTION, version=version("cotlens"), redirect_slashes=False,
+        docs_url=None, redoc_url=None, openapi_url="/api/openapi.json",
     )  # fmt: skip
     prefixes = ("", "/other")[: len(run_dirs)]
     folders = [one if isinstance(one, RunFolder) else RunFolder(one) for one in run_dirs]
@@ -70,12 +70,9 @@ def _static(name: str, request: Request) -> Response:
 
 
 def _handle_errors(application: FastAPI, site: Site) -> None:
-    def is_api(request: Request) -> bool:
-        return "/api" in request.url.path.removeprefix("/other")[:5]
-
     @application.exception_handler(HTTPException)
     def refused(request: Request, error: HTTPException) -> Response:
-        if is_api(request):
+        if is_api(request.url.path):
             return JSONResponse({"detail": error.detail}, status_code=error.status_code)
         return HTMLResponse(site.message("Not found", "there is no page of this address"), error.status_code)
 
@@ -83,6 +80,6 @@ def _handle_errors(application: FastAPI, site: Site) -> None:
     def misread(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         text = f"{first['loc'][-1]}: {first['msg']}"
-        if is_api(request):
+        if is_api(request.url.path):
             return JSONResponse({"detail": text}, status_code=422)
         return HTMLResponse(site.message("Not understood", text, "The address has a value that does not fit"), 422)

@@ -9,10 +9,10 @@ from cotlens.errors import CotlensError, InputError
 from cotlens.explorer.index import ActivityIndex
 from cotlens.types import Progress
 
-__all__ = ["IndexInTheMaking"]
+__all__ = ["PATIENCE_S", "IndexInTheMaking"]
 
 #: Opening an index that is there, or making that of a small run, takes less.
-_PATIENCE_S = 1.0
+PATIENCE_S = 1.0
 
 
 class IndexInTheMaking:
@@ -26,8 +26,8 @@ class IndexInTheMaking:
         self._error: CotlensError | None = None
         self._done, self._total = 0, 0
 
-    def get(self) -> ActivityIndex:
-        """The index.
+    def get(self, patience_s: float = PATIENCE_S) -> ActivityIndex:
+        """The index, waited for so long.
 
         Raises:
             InputError: it is not ready yet, or the activations are missing or damaged.
@@ -37,7 +37,7 @@ class IndexInTheMaking:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._open, name="cotlens-index", daemon=True)
                 self._thread.start()
-        self._thread.join(_PATIENCE_S)
+        self._thread.join(patience_s)
         if self._error is not None:
             raise self._error
         if self._found is None:

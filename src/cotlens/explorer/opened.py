@@ -13,7 +13,7 @@ from cotlens.errors import InputError
 from cotlens.explorer.checked import MANIFEST, CheckedRun, check_inside, find_damage
 from cotlens.explorer.index import ActivityIndex
 from cotlens.explorer.index_files import index_folder
-from cotlens.explorer.indexed import IndexInTheMaking
+from cotlens.explorer.indexed import PATIENCE_S, IndexInTheMaking
 from cotlens.store import Run, open_run
 from cotlens.types import Progress
 
@@ -86,15 +86,15 @@ class OpenedRun:
         """The active neurons of one completion: step, token_id, layer, neuron[K], coefficient[K], score[K]."""
         return self.index().steps(variant, question_id)
 
-    def index(self) -> ActivityIndex:
-        """Where every neuron is active.
+    def index(self, patience_s: float = PATIENCE_S) -> ActivityIndex:
+        """Where every neuron is active; waited for so long while it is being made.
 
         Raises:
             InputError: there are no activations, they are damaged, or the index is still being made.
         """
         if not self.has("discover", "activations/"):
             self.paths("discover", "activations/")  # says what is wrong
-        return self._index.get()
+        return self._index.get(patience_s)
 
     def make_index(self, progress: Progress) -> ActivityIndex:
         """The index, opened or made now; before it is made, what it is made from is found whole.

@@ -15,12 +15,12 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, quote, unquote, unquote_to_bytes, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cotlens.errors import InputError
 
-__all__ = ["CONTENT_POLICY", "REPORT_POLICY", "Guard", "Guarded", "guard_for", "is_loopback"]
+__all__ = ["CONTENT_POLICY", "REPORT_POLICY", "Guard", "Guarded", "guard_for", "is_api", "is_loopback"]
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 COOKIE = "cotlens_token"
@@ -76,7 +76,8 @@ class Guard:
             return None
         asked = parse_qs(scope["query_string"].decode("latin-1"))
         if _same(self.token, asked.get("token", [])):
-            answer = RedirectResponse(quote(scope["path"], safe="/:~") or "/", status_code=303)
+            # To the same page, never to what reads as another host.
+            answer = RedirectResponse("/" + quote(scope["path"].lstrip("/"), safe="/:~"), status_code=303)
             answer.set_cookie(COOKIE, self.token, httponly=True, samesite="lax")
             return answer
         return _refused(
@@ -106,6 +107,8 @@ class Guarded:
             await send(message)
 
         refusal = self._guard.refusal(scope)
+        if refusal is not None and refusal.status_code != 303 and is_api(scope["path"]):
+            refusal = _as_json(refusal)
         await (refusal or self._app)(_plain_scope(scope), receive, send_with_headers)
 
 
@@ -138,6 +141,17 @@ def _plain_scope(scope: Scope) -> Scope:
     if b"%2f" in raw.lower():
         path = unquote(re.sub(rb"%2[fF]", b"%252F", raw.partition(b"?")[0]).decode("latin-1"))
     return {**scope, "method": "GET", "path": path}
+
+
+def is_api(path: str) -> bool:
+    """Whether an address is one of those that answer with JSON."""
+    return path.removeprefix("/other").startswith("/api")
+
+
+def _as_json(refusal: Response) -> Response:
+    headers = {name: value for name, value in refusal.headers.items() if name in ("allow", "www-authenticate")}
+    detail = bytes(refusal.body).decode().strip()
+    return JSONResponse({"detail": detail}, status_code=refusal.status_code, headers=headers)
 
 
 def _refused(status: int, why: str, headers: dict[str, str] | None = None) -> Response:

@@ -13,6 +13,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from cotlens.errors import CotlensError, InputError, InterruptedRunError, MissingExtraError
 from cotlens.explorer.attempt import attempt
@@ -146,5 +147,5 @@ def _cannot_listen(host: str, port: int, error: Exception) -> CotlensError:
 
 def _address(host: str, port: int, token: str | None) -> str:
     name = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
-    query = f"?token={token}" if token else ""
+    query = f"?token={quote(token, safe='')}" if token else ""
     return f"http://{f'[{name}]' if ':' in name else name}:{port}/{query}"
