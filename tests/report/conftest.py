@@ -236,6 +236,19 @@ def _interventions(content: Content) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides=texts | {"draw": pl.Int32, "tokens": pl.Int32})
 
 
+def _sets(content: Content) -> pl.DataFrame:
+    """The labelled neurons; each random set others of their layers."""
+    own = sorted({(layer, neuron) for layer, neuron, _, _ in LABELLED if content.labelled})
+    rows = [("reasoning", "reasoning", 0, *member) for member in own]
+    rows += [
+        ("random", "reasoning", draw, layer, (neuron + 2 + draw) % WIDTH)
+        for draw in range(content.control_draws)
+        for layer, neuron in own
+    ]
+    schema = {"set": pl.String, "target": pl.String, "draw": pl.Int32, "layer": pl.Int32, "neuron": pl.Int32}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
 def _label(run: RunWriter, content: Content) -> None:
     labelled = [(*rest, content.concept if concept == "logic" else concept) for *rest, concept in LABELLED]
     replies = [
@@ -279,6 +292,7 @@ def make_run(path: Path, content: Content) -> RunWriter:
             analyze_stage(run, Silent())
         elif stage == "intervene":
             run.add_frame(stage, "interventions/0.parquet", _interventions(content))
+            run.add_frame(stage, "intervention_sets.parquet", _sets(content))
             write_edit_tables(run)
         if stage != "report":
             run.finish(stage, 60.0)
