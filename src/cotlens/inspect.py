@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cotlens.capture import Passage
 from cotlens.discover import top_neurons
 from cotlens.errors import InputError
 from cotlens.model.language_model import LanguageModel
@@ -62,8 +63,10 @@ def trace_text(lm: LanguageModel, text: str, top_k: int = 3) -> dict[str, Any]:
         raise InputError(f"{text!r} is {len(ids)} token; give a text of at least two")
     if not 1 <= top_k <= lm.d_ff:
         raise InputError(f"--top-k {top_k}: {lm.name} has {lm.d_ff} neurons per layer, so give 1 to {lm.d_ff}")
-    probabilities = lm.model(torch.tensor([ids], device=lm.device)).logits[0].float().softmax(dim=-1)
-    likeliest = probabilities[:-1].max(dim=-1)
+    Passage(ids, prompt_length=1).check(lm)
+    read = torch.tensor([ids[:-1]], device=lm.device)  # nothing is shown of what the last token predicts
+    probabilities = lm.model(read).logits[0].float().softmax(dim=-1)
+    likeliest = probabilities.max(dim=-1)
     strongest = _strongest(lm, ids, probabilities, top_k)
     return {
         "model": lm.name,
@@ -83,13 +86,13 @@ def trace_text(lm: LanguageModel, text: str, top_k: int = 3) -> dict[str, Any]:
 
 
 def _strongest(
-    lm: LanguageModel, ids: list[int], probabilities: Float[Tensor, "S V"], top_k: int
+    lm: LanguageModel, ids: list[int], probabilities: Float[Tensor, "T V"], top_k: int
 ) -> list[list[dict[str, Any]]]:
     """For each step, those of the active neurons that push the next token's log-probability most, up or down."""
     top = top_neurons(lm, ids, prompt_length=1, top_k=min(_ACTIVE, lm.d_ff))
     unembedding = lm.unembedding.float()
     # The gradient of log p(next): towards the next token, away from what the model expects instead.
-    directions = (unembedding[ids[1:]] - probabilities[:-1] @ unembedding) * lm.final_norm_gain  # [T, D]
+    directions = (unembedding[ids[1:]] - probabilities @ unembedding) * lm.final_norm_gain  # [T, D]
     neurons, coefficients = torch.from_numpy(top.neuron).long(), torch.from_numpy(top.coefficient)  # [T, L, K]
     pushes = torch.empty_like(coefficients)
     for ffn in lm.ffn:
