@@ -17,8 +17,8 @@ from cotlens.errors import CotlensError, InputError, InterruptedRunError, JudgeS
 
 if TYPE_CHECKING:
     from cotlens.config import RunConfig
+    from cotlens.model.source import ModelSource
     from cotlens.store import Run
-    from cotlens.types import NeuronId
 
 __all__ = ["app", "main"]
 
@@ -519,11 +519,15 @@ def neuron(
 ) -> None:
     """Show the tokens that a neuron promotes and suppresses."""
     from cotlens import terminal
+    from cotlens.model.limits import check_token_count
     from cotlens.types import NeuronId
 
     wanted = NeuronId.parse(name)
     _check_norm(norm)
-    lm = _load(model, device, dtype, trust_remote_code, wanted)
+    source = _look_up(model, device, dtype)
+    source.check_neuron(wanted)
+    check_token_count(source, "--top-n", top_n)
+    lm = _load(model, device, dtype, trust_remote_code)
     from cotlens.inspect import describe_neuron
 
     description = describe_neuron(lm, wanted, top_n, norm)
@@ -547,9 +551,14 @@ def search(
 ) -> None:
     """Show the neurons that promote or suppress a token most."""
     from cotlens import terminal
+    from cotlens.model.limits import check_neuron_count
 
     checked = _check_norm(norm)
-    chosen = _pick_token(model, token, token_id, trust_remote_code)
+    if (token is None) == (token_id is None):
+        raise InputError('give one token, as in: cotlens search MODEL " plus", or its id with --token-id')
+    source = _look_up(model, device, dtype)
+    check_neuron_count(source, "--top-k", top_k)
+    chosen = _pick_token(source, token, token_id, trust_remote_code)
     lm = _load(model, device, dtype, trust_remote_code)
     from cotlens.project.search import describe_token
 
@@ -570,16 +579,19 @@ def atlas(
 ) -> None:
     """Write the projection of every neuron to a Parquet file."""
     from cotlens import terminal
+    from cotlens.atlas_file import check_atlas_path
+    from cotlens.model.limits import check_token_count
     from cotlens.model.source import resolve_model
 
     checked = _check_norm(norm)
-    source = resolve_model(model)
-    from cotlens.atlas import check_atlas_path, write_atlas
-
     check_atlas_path(out)
+    check_token_count(_look_up(model, device, dtype), "--top-n", top_n)
     lm = _load(model, device, dtype, trust_remote_code)
+    from cotlens.atlas import write_atlas
+
+    fingerprint = resolve_model(model).fingerprint()["fingerprint"]
     with terminal.RichProgress() as progress:
-        written = write_atlas(lm, out, top_n, checked, source.fingerprint()["fingerprint"], progress)
+        written = write_atlas(lm, out, top_n, checked, fingerprint, progress)
     _print({"file": str(out), "size_bytes": out.stat().st_size} | written, as_json, terminal.atlas_line)
 
 
@@ -602,9 +614,11 @@ def trace(
 ) -> None:
     """Show which neurons fire, token by token, and what they promote."""
     from cotlens import terminal
+    from cotlens.model.limits import check_top_k
 
     if html is not None and not html.parent.is_dir():
         raise InputError(f"--html {html}: there is no folder {html.parent}; name a file in a folder that is there")
+    check_top_k(_look_up(model, device, dtype), "--top-k", top_k)
     lm = _load(model, device, dtype, trust_remote_code)
     from cotlens.inspect import trace_text
 
@@ -687,19 +701,26 @@ def _print(data: Any, as_json: bool, draw: Any) -> None:
         terminal.draw(draw(data))
 
 
-def _load(
-    model: str,
-    device: str | None,
-    dtype: str | None,
-    trust_remote_code: bool = False,
-    neuron: NeuronId | None = None,
-) -> Any:
+def _look_up(model: str, device: str | None, dtype: str | None) -> ModelSource:
+    """The model's settings, to check flags by, before torch is imported (it takes seconds) and weights are fetched."""
     from cotlens.model.source import resolve_model
 
-    # A wrong name, or a neuron that is not there, is told before torch is imported, which takes seconds.
+    _check_placement(device, dtype)
+    return resolve_model(model, weights=False)
+
+
+def _check_placement(device: str | None, dtype: str | None) -> None:
+    from cotlens.devices import check_device, check_dtype
+
+    check_device(device or "auto")
+    check_dtype(dtype or "float32")
+
+
+def _load(model: str, device: str | None, dtype: str | None, trust_remote_code: bool) -> Any:
+    from cotlens.model.source import resolve_model
+
+    _check_placement(device, dtype)
     source = resolve_model(model)
-    if neuron is not None:
-        source.check_neuron(neuron)
     from cotlens.model.load import load_source
 
     return load_source(source, device or "auto", dtype or "float32", trust_remote_code)
@@ -720,16 +741,18 @@ def _check_norm(norm: str) -> Literal["none", "gamma"]:
     return norm  # type: ignore[return-value]
 
 
-def _pick_token(model: str, token: str | None, token_id: int | None, trust_remote_code: bool) -> int:
-    """The id of the token that the user gave as text or as id; a text that is no token is told before weights load."""
-    if token is not None and token_id is None:
-        tokenizer = _load_tokenizer(model, trust_remote_code)
-        from cotlens.project.search import find_token
+def _pick_token(source: ModelSource, token: str | None, token_id: int | None, trust_remote_code: bool) -> int:
+    """The id of the token that the user gave as text or as id; what is no token is told before weights load."""
+    if token_id is not None:
+        from cotlens.model.limits import check_token_id
 
-        return find_token(tokenizer, token)
-    if token is None and token_id is not None:
+        check_token_id(source, "--token-id", token_id)
         return token_id
-    raise InputError('give one token, as in: cotlens search MODEL " plus", or its id with --token-id')
+    assert token is not None
+    from cotlens.model.load import source_tokenizer
+    from cotlens.project.search import find_token
+
+    return find_token(source_tokenizer(source, trust_remote_code), token)
 
 
 def _flags(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cotlens.config import LABEL_OPERATIONAL, LabelConfig, RunConfig
 from cotlens.data import load_problems, make_template
+from cotlens.devices import check_device
 from cotlens.errors import ConfigError, ItemsFailedError, RunMismatchError
 from cotlens.files import content_hash
 from cotlens.store import Run, RunWriter, open_run
@@ -252,6 +253,7 @@ def validate(config: RunConfig, with_inputs: bool = True) -> list[Problem]:
     from cotlens.intervene.sets import check_sets
     from cotlens.judge import check_judge
 
+    check_device(config.model.device)
     for variant in config.prompt.variants if with_inputs else ():
         make_template(variant, config.prompt)
     if config.intervene.variant not in config.prompt.variants:
@@ -299,9 +301,11 @@ def local_judge(config: RunConfig) -> Callable[[str, LabelConfig], Judge]:
 def find_model(config: RunConfig) -> dict[str, Any]:
     """The fingerprint of the model's files; no weights are loaded, but settings that can't fit it are refused."""
     from cotlens.intervene.sets import check_layers
+    from cotlens.model.limits import check_token_count
     from cotlens.model.source import resolve_model
 
     source = resolve_model(config.model.name, config.model.revision)
+    check_token_count(source, "project.top_n", config.project.top_n)
     width, layers = source.width(), source.layers()
     if width is not None and config.discover.top_k > width:
         raise ConfigError(
