@@ -53,7 +53,7 @@ def _context(results: Results) -> dict[str, Any]:
             opening,
             words.accuracy_words(results.accuracy),
             words.frequency_words(results.comparison),
-            *intervention[:2],
+            *intervention[0][:2],
         ],
         "duration": facts.duration_words(run),
         "versions": facts.versions_words(run),
@@ -108,20 +108,21 @@ def _known(rows: Callable[[], list[Row]]) -> list[Row]:
         return []
 
 
-def intervention_words(results: Results) -> list[str]:
-    """What the intervention shows, or why it shows nothing; the first two sentences go into the summary."""
+def intervention_words(results: Results) -> list[list[str]]:
+    """What the interventions show, paragraph by paragraph, or why they show nothing."""
     if not results.reasoning and not _known(lambda: results.effects):
-        return ["No neuron was confirmed as a reasoning neuron, so there was none to edit and nothing to compare."]
+        return [["No neuron was confirmed as a reasoning neuron, so there was none to edit and nothing to compare."]]
     try:
         effects = results.effects
     except NothingToShow as reason:
-        return [f"What the interventions show can’t be said: {readable(str(reason), 400)}"]
+        return [[f"What the interventions show can’t be said: {readable(str(reason), 400)}"]]
     variant = results.names[results.run.config.intervene.variant]
-    return [
-        *effect_words.effect_words(effects, variant),
-        *effect_words.loss_words(loss_rows(effects)),
-        *effect_words.rest_words(effects),
+    paragraphs = [
+        effect_words.effect_words(effects, variant),
+        effect_words.loss_words(loss_rows(effects)),
+        effect_words.rest_words(effects),
     ]
+    return [sentences for sentences in paragraphs if sentences]
 
 
 def _changed(results: Results) -> Changed | None:
