@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cotlens.capture.readout import Readout
+from cotlens.capture.wiring import find_wiring
 from cotlens.model.language_model import LanguageModel
 
 __all__ = ["Streams", "read_layers", "read_streams"]
@@ -53,7 +54,7 @@ def read_layers(lm: LanguageModel, streams: Streams, following: Sequence[int]) -
     Returns:
         ``[step][layer]``: ``token``, ``probability`` and ``next_probability``.
     """
-    readout = Readout(lm, lm.final_norm)
+    readout = Readout(lm, find_wiring(lm))
     steps: list[list[dict[str, Any]]] = [[] for _ in following]
     next_ids = torch.tensor(list(following))
     for stream in streams.layers:

@@ -24,6 +24,7 @@ from cotlens.capture.top_k import (
     concatenate,
     stack_layers,
 )
+from cotlens.capture.wiring import logit_multiplier
 from cotlens.model.language_model import LanguageModel
 from cotlens.model.shared_prefix import Encoding, Prefix, Prefixes, compute_prefix
 from cotlens.types import TopNeurons
@@ -103,6 +104,7 @@ class _GradientReader:
         self._top_k = top_k
         self._ranker = ranker
         self._norms = [ffn.value_norms() for ffn in lm.ffn]
+        self._multiplier = logit_multiplier(lm)
 
     def read(self, prefix: Prefix, passages: Sequence[Passage]) -> TopNeurons:
         return concatenate([self._read_one(prefix, passage) for passage in passages])
@@ -113,7 +115,7 @@ class _GradientReader:
     def _read_one(self, prefix: Prefix, passage: Passage) -> TopNeurons:
         layers = step_gradients(self._lm, prefix, passage.token_ids, passage.prompt_length)
         traces = (
-            LayerTrace(layer.coefficient, norms, self._top_k, gradient=layer.gradient)
+            LayerTrace(layer.coefficient, norms, self._top_k, gradient=self._multiplier * layer.gradient)
             for layer, norms in zip(layers, self._norms, strict=True)
         )
         return stack_layers([best_of_layer(self._ranker, trace) for trace in traces])
