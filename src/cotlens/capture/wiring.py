@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from cotlens.errors import ModelFormatError
 from cotlens.model.language_model import LanguageModel
 
-__all__ = ["Wiring", "find_wiring", "is_close", "logit_multiplier", "tensor_of", "undefined"]
+__all__ = ["Wiring", "decoder_layers", "find_wiring", "is_close", "logit_multiplier", "tensor_of", "undefined"]
 
 #: Tokens of the text that a model is run on.
 _TOKENS = 3
@@ -60,7 +60,7 @@ def find_wiring(lm: LanguageModel) -> Wiring:
         ModelFormatError: a neuron has no part of its own in the logits, as where each layer normalises the whole
             residual stream, or does not come there by numbers that are the same for all.
     """
-    layers = _decoder_layers(lm)
+    layers = decoder_layers(lm)
     seen = _run(lm, layers[-1])
     assert seen.stream is not None
     return Wiring(
@@ -102,7 +102,7 @@ def undefined(lm: LanguageModel, why: str, usable: str) -> ModelFormatError:
     )
 
 
-def _decoder_layers(lm: LanguageModel) -> list[nn.Module]:
+def decoder_layers(lm: LanguageModel) -> list[nn.Module]:
     for modules in lm.model.modules():
         if isinstance(modules, nn.ModuleList) and len(modules) == lm.n_layers:
             layers = list(modules)
