@@ -267,7 +267,7 @@ def label(
 
 _stage_command("reread", "Read one variant's texts after every variant's prompt, if analyze.reread says so.")
 _stage_command("analyze", "Compute accuracies, activity, comparisons and failures.")
-_stage_command("intervene", "Corrupt the reasoning neurons, and matched random ones.")
+_stage_command("intervene", "Edit sets of neurons, and random ones that match them.")
 _stage_command("report", "Write report.html.")
 
 
