@@ -134,6 +134,16 @@ def test_neuron_and_trace_speak_json(llama_folder: Path) -> None:
     assert {len(step["neurons"]) for step in trace["steps"]} == {2}
 
 
+def test_a_trace_becomes_a_page(llama_folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "trace.html"
+    done = cotlens("trace", llama_folder, "5 * 4 <b> = 20", "--logit-lens", "--html", page)
+    assert done.stdout.startswith(f"{page}: ")
+    html = page.read_text(encoding="utf-8")
+    assert "5 * 4 &lt;b&gt; = 20" in html
+    assert html.count('<th scope="row">layer ') == 3
+    assert not any(path.suffix == ".tmp" for path in tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -144,6 +154,7 @@ def test_neuron_and_trace_speak_json(llama_folder: Path) -> None:
         (["neuron", "{model}", "L0N0", "--norm", "x"], 2, "give none or gamma"),
         (["neuron", "{model}", "L0N0", "--dtype", "float8"], 2, "dtype 'float8' is not known"),
         (["trace", "{model}", ""], 2, "at least two"),
+        (["trace", "{model}", "ab cd", "--html", "no/such/folder/x.html"], 2, "there is no folder no/such/folder"),
         (["trace", "{model}", "ab cd", "--top-k", "999"], 2, "48 neurons per layer"),
         (["run", "{tmp}/none.yaml"], 2, "none.yaml: no such file"),
         (["run", "{tmp}"], 2, "a folder, not a file"),
