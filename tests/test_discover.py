@@ -307,10 +307,11 @@ def test_a_batch_that_does_not_fit_is_halved(
     np.testing.assert_allclose(np.stack(halved["score"]), np.stack(whole["score"]), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
 def test_a_text_that_does_not_fit_alone_is_named(
-    llama: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    llama: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    limit_batches(monkeypatch, most=0)
+    limit_batches(monkeypatch, 0, error)
     with (
         stored(tmp_path / "run", two_variants()) as run,
         pytest.raises(EnvironmentFault, match=r"question q000 alone, variant 'cot', 32 tokens; use .*max_new_tokens"),
@@ -318,7 +319,9 @@ def test_a_text_that_does_not_fit_alone_is_named(
         discover_stage(run, llama, Silent())
 
 
-def limit_batches(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
+def limit_batches(
+    monkeypatch: pytest.MonkeyPatch, most: int, error: type[Exception] = torch.OutOfMemoryError
+) -> list[int]:
     """Let every reader run out of memory with more than ``most`` texts; the sizes it was asked for."""
     sizes: list[int] = []
     for reader in (readers._ForwardReader, readers._GradientReader):
@@ -326,7 +329,7 @@ def limit_batches(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
         def read(self, prefix, passages, original=reader.read):
             sizes.append(len(passages))
             if len(passages) > most:
-                raise torch.OutOfMemoryError("CUDA out of memory")
+                raise error("out of memory")
             return original(self, prefix, passages)
 
         monkeypatch.setattr(reader, "read", read)

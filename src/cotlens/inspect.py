@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cotlens.capture import Passage
 from cotlens.capture.readout import Norm
 from cotlens.discover import top_neurons
 from cotlens.errors import InputError
@@ -138,11 +139,12 @@ def trace_text(lm: LanguageModel, text: str, top_k: int = 3, logit_lens: bool = 
         raise InputError(f"{text!r} is {len(ids)} token; give a text of at least two")
     if not 1 <= top_k <= lm.d_ff:
         raise InputError(f"--top-k {top_k}: {lm.name} has {lm.d_ff} neurons per layer, so give 1 to {lm.d_ff}")
-    streams = read_streams(lm, ids)
+    Passage(ids, prompt_length=1).check(lm)
+    streams = read_streams(lm, ids[:-1])  # nothing is shown of what the last token predicts
     probabilities = streams.logits.softmax(dim=-1)
-    likeliest = probabilities[:-1].max(dim=-1)
+    likeliest = probabilities.max(dim=-1)
     strongest = _strongest(lm, ids, streams, top_k)
-    lens = read_layers(lm, streams, ids) if logit_lens else [[]] * len(strongest)
+    lens = read_layers(lm, streams, ids[1:]) if logit_lens else [[]] * len(strongest)
     steps = [
         {
             "read": lm.token_text(ids[step]),
@@ -161,7 +163,7 @@ def trace_text(lm: LanguageModel, text: str, top_k: int = 3, logit_lens: bool = 
 def _strongest(lm: LanguageModel, ids: list[int], streams: Streams, top_k: int) -> list[list[dict[str, Any]]]:
     """For each step, those of the active neurons that push the next token's log-probability most, up or down."""
     top = top_neurons(lm, ids, prompt_length=1, top_k=min(_ACTIVE, lm.d_ff))
-    directions = _directions(lm, ids, streams)
+    directions = _directions(lm, streams, ids[1:])
     neurons, coefficients = torch.from_numpy(top.neuron).long(), torch.from_numpy(top.coefficient)  # [T, L, K]
     pushes = torch.empty_like(coefficients)
     for ffn in lm.ffn:
@@ -184,13 +186,13 @@ def _strongest(lm: LanguageModel, ids: list[int], streams: Streams, top_k: int) 
     return steps
 
 
-def _directions(lm: LanguageModel, ids: list[int], streams: Streams) -> Float[Tensor, "T D"]:
+def _directions(lm: LanguageModel, streams: Streams, following: list[int]) -> Float[Tensor, "T D"]:
     """The gradient of log p(next) in the residual stream, the final norm frozen: towards the next token, away from what
     the model expects instead."""
     unembedding = lm.unembedding.float()
-    expected = streams.logits[:-1].to(unembedding.device).softmax(dim=-1) @ unembedding
+    expected = streams.logits.to(unembedding.device).softmax(dim=-1) @ unembedding
     norm = Norm(lm.final_norm, lm.d_model, unembedding.device)
-    return norm.scale(streams.layers[-1][:-1])[:, None] * norm.back(unembedding[ids[1:]] - expected)
+    return norm.scale(streams.layers[-1])[:, None] * norm.back(unembedding[following] - expected)
 
 
 def _describe(lm: LanguageModel, chosen: list[tuple[NeuronId, float, float]]) -> list[dict[str, Any]]:

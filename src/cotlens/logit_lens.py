@@ -43,8 +43,9 @@ def read_streams(lm: LanguageModel, ids: Sequence[int]) -> Streams:
 
 
 @torch.inference_mode()
-def read_layers(lm: LanguageModel, streams: Streams, ids: Sequence[int]) -> list[list[dict[str, Any]]]:
-    """For each token but the last, and each layer: the likeliest next token, and the probability of what comes.
+def read_layers(lm: LanguageModel, streams: Streams, following: Sequence[int]) -> list[list[dict[str, Any]]]:
+    """For each token that was read, and each layer: the likeliest next token, and the probability of the one in
+    ``following``, which comes.
 
     The stream goes through the final norm and the unembedding, in fp32. After the last layer that is what the model
     itself says.
@@ -53,12 +54,12 @@ def read_layers(lm: LanguageModel, streams: Streams, ids: Sequence[int]) -> list
         ``[step][layer]``: ``token``, ``probability`` and ``next_probability``.
     """
     readout = Readout(lm, lm.final_norm)
-    following = torch.tensor(list(ids[1:]))
     steps: list[list[dict[str, Any]]] = [[] for _ in following]
+    next_ids = torch.tensor(list(following))
     for stream in streams.layers:
-        said = readout.logits(stream[:-1]).softmax(dim=-1).cpu()
+        said = readout.logits(stream).softmax(dim=-1).cpu()
         best = said.max(dim=-1)
-        comes = said.gather(1, following[:, None])[:, 0]
+        comes = said.gather(1, next_ids[:, None])[:, 0]
         for step, (token, most, own) in enumerate(zip(best.indices, best.values, comes, strict=True)):
             steps[step].append(
                 {"token": lm.token_text(int(token)), "probability": float(most), "next_probability": float(own)}

@@ -27,11 +27,12 @@ from cotlens.config import RunConfig, differences
 from cotlens.errors import EnvironmentFault, InputError, RunMismatchError
 from cotlens.files import read_jsonl, write_atomic
 from cotlens.lock import LOCK, hold_lock
+from cotlens.old_formats import bring_up
 from cotlens.run_card import run_card
 
 __all__ = ["Manifest", "PartRecord", "Run", "RunWriter", "StageRecord", "damaged_parts", "open_run", "read_manifest"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST = "manifest.json"
 _RECORDED_PACKAGES = (
     "cotlens",
@@ -129,6 +130,22 @@ class Run:
         """One row per projected neuron: hits, and the tokens it promotes and suppresses."""
         return self._frame("project", "neurons.parquet")
 
+    def similar(self) -> pl.DataFrame:
+        """One row per projected neuron: those with the most similar value vectors, and their cosines.
+
+        Raises:
+            InputError: also where ``project.similar`` is 0.
+        """
+        return self._optional("project", "similar.parquet", "project.similar=10")
+
+    def lens(self) -> pl.DataFrame:
+        """One row per variant, question, step and layer: the tokens that the residual stream would say next.
+
+        Raises:
+            InputError: also where ``discover.logit_lens`` is 0.
+        """
+        return self._optional("discover", "lens/", "discover.logit_lens=5")
+
     def concepts(self) -> pl.DataFrame:
         """One row per neuron, sign and concept that the judge confirmed: the reasoning neurons."""
         return self._frame("label", "concepts.parquet")
@@ -189,6 +206,15 @@ class Run:
             raise InputError(
                 f"{paths[0].parent}: can't be read ({error}); run `cotlens run` again to mend it"
             ) from None
+
+    def _optional(self, stage: str, prefix: str, setting: str) -> pl.DataFrame:
+        """A table that a stage makes only if asked for."""
+        if self.is_done(stage) and not self.has_parts(stage, prefix):
+            raise InputError(
+                f"{self.path}: made without {prefix.rstrip('/')}; "
+                f"for that run `cotlens {stage} {self.path} --set {setting}`"
+            )
+        return self._frame(stage, prefix)
 
     def _missing(self, stage: str) -> InputError:
         return InputError(f"{self.path}: stage {stage!r} has not run; run `cotlens {stage} {self.path}`")
@@ -287,9 +313,12 @@ class RunWriter(Run):
     def has_part(self, stage: str, name: str) -> bool:
         return name in self.manifest.stages[stage].parts
 
-    def add_frame(self, stage: str, name: str, frame: pl.DataFrame) -> None:
-        """Write ``frame`` as the Parquet file ``name`` and record it under ``stage``."""
-        self.add_bytes(stage, name, _parquet(frame), rows=frame.height)
+    def add_frame(self, stage: str, name: str, frame: pl.DataFrame, rows_together: int | None = None) -> None:
+        """Write ``frame`` as the Parquet file ``name`` and record it under ``stage``.
+
+        ``rows_together`` rows make a row group, the least that a reader has to read; many when absent.
+        """
+        self.add_bytes(stage, name, _parquet(frame, rows_together), rows=frame.height)
 
     def add_bytes(self, stage: str, name: str, data: bytes, rows: int | None = None) -> None:
         """Write ``data`` as the file ``name`` and record it under ``stage``."""
@@ -349,8 +378,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 def read_manifest(folder: Path) -> Manifest:
     try:
         raw = (folder / MANIFEST).read_bytes()
-        _check_schema(folder, raw)
-        return Manifest.model_validate_json(raw)
+        return Manifest.model_validate_json(_in_present_format(folder, raw))
     except FileNotFoundError:
         raise InputError(f"{folder}: not a run directory (no {MANIFEST}); make one with `cotlens run`") from None
     except OSError as error:
@@ -364,21 +392,27 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
 
 
-def _check_schema(folder: Path, raw: bytes) -> None:
-    """Refuse a run in the format of another version; what is no JSON is left to the full reading."""
-    with contextlib.suppress(ValueError):
+def _in_present_format(folder: Path, raw: bytes) -> bytes:
+    """``raw``, brought up from an earlier format; one that can't be is refused, and what is no JSON left as it is."""
+    try:
         found = json.loads(raw)
-        version = found.get("schema_version") if isinstance(found, dict) else None
-        if isinstance(version, int) and version != SCHEMA_VERSION:
-            raise InputError(
-                f"{folder}: a run in format {version}, this cotlens reads format {SCHEMA_VERSION}; "
-                "use the version that made it, or name another folder with --out"
-            )
+    except ValueError:
+        return raw
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    if not isinstance(version, int) or version == SCHEMA_VERSION:
+        return raw
+    bring_up(found, SCHEMA_VERSION)
+    if found["schema_version"] != SCHEMA_VERSION:
+        raise InputError(
+            f"{folder}: a run in format {version}, this cotlens reads format {SCHEMA_VERSION}; "
+            "use the version that made it, or name another folder with --out"
+        )
+    return json.dumps(found).encode()
 
 
-def _parquet(frame: pl.DataFrame) -> bytes:
+def _parquet(frame: pl.DataFrame, rows_together: int | None = None) -> bytes:
     buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", statistics=True)
+    frame.write_parquet(buffer, compression="zstd", statistics=True, row_group_size=rows_together)
     return buffer.getvalue()
 
 

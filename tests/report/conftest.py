@@ -268,13 +268,25 @@ def _specificity(content: Content) -> pl.DataFrame:
 def _intervene(run: RunWriter, content: Content) -> None:
     run.add_frame("intervene", "interventions/0.parquet", _interventions(content))
     run.add_frame("intervene", "specificity/0.parquet", _specificity(content))
-    members = pl.DataFrame({"set": "reasoning", "target": "reasoning", "draw": 0, "layer": [1, 2, 3]})
-    run.add_frame("intervene", "intervention_sets.parquet", members.head(len(members) if content.labelled else 0))
+    run.add_frame("intervene", "intervention_sets.parquet", _sets(content))
     if content.effects:
         controlled = content.labelled and content.control_draws and content.reasoning_draws
         frame = balance(*(["reasoning"] if controlled else []))
         run.add_frame("intervene", "analysis/control_balance.parquet", frame)
         write_edit_tables(run)
+
+
+def _sets(content: Content) -> pl.DataFrame:
+    """The labelled neurons; each random set others of their layers."""
+    own = sorted({(layer, neuron) for layer, neuron, _, _ in LABELLED if content.labelled})
+    rows = [("reasoning", "reasoning", 0, *member) for member in own]
+    rows += [
+        ("random", "reasoning", draw, layer, (neuron + 2 + draw) % WIDTH)
+        for draw in range(content.control_draws)
+        for layer, neuron in own
+    ]
+    schema = {"set": pl.String, "target": pl.String, "draw": pl.Int32, "layer": pl.Int32, "neuron": pl.Int32}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _label(run: RunWriter, content: Content) -> None:

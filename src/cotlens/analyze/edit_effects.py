@@ -59,6 +59,8 @@ def edit_effects(tables: Mapping[str, pl.DataFrame], config: AnalyzeConfig, seed
         if measure.table in tables
         for edit, compared in _edits(amounts(tables[measure.table], measure))
     ]
+    edits = list(dict.fromkeys(tuple(row[name] for name in _EDIT) for row in rows))
+    rows.sort(key=lambda row: edits.index(tuple(row[name] for name in _EDIT)))
     return _corrected(pl.DataFrame(rows, schema=_SCHEMA).with_columns(pl.col(_NUMBERS).fill_nan(None)))
 
 

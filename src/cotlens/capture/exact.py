@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def mean_coefficients(lm: LanguageModel, texts: Iterable[str], skip: int = 0) ->
         One array per layer.
 
     Raises:
-        InputError: no text, one without a token that counts, or one that is longer than the model's context.
+        InputError: no text, an empty one, one that is longer than the model's context, or no token that counts.
         NonFiniteError: a coefficient is NaN or infinite; the message names the layer.
     """
     encoded = _encoded(lm, texts, skip, "mean_coefficients")
@@ -82,9 +83,9 @@ def mean_coefficients(lm: LanguageModel, texts: Iterable[str], skip: int = 0) ->
         sums[layer] += _finite(layer, m[skip:].float().sum(dim=0))
 
     with _each_layer(lm.ffn, add):
-        for ids in encoded:
-            _read(lm, ids)
-    tokens = sum(len(ids) - skip for ids in encoded)
+        for text in encoded:
+            _read(lm, text.ids)
+    tokens = sum(text.counted for text in encoded)
     return [(total / tokens).cpu().numpy() for total in sums]
 
 
@@ -105,14 +106,14 @@ def reference_coefficients(
         One array per layer; a row of one is the same token as that row of another.
 
     Raises:
-        InputError: fewer than one token asked for, no text, one without a token that counts, or one that is longer than
-            the model's context.
+        InputError: fewer than one token asked for, no text, an empty one, one that is longer than the model's context,
+            or no token that counts.
         NonFiniteError: a coefficient is NaN or infinite; the message names the layer.
     """
     if tokens < 1:
         raise InputError(f"tokens is {tokens}; give at least 1")
     encoded = _encoded(lm, texts, skip, "reference_coefficients")
-    ends = np.cumsum([len(ids) - skip for ids in encoded])
+    ends = np.cumsum([text.counted for text in encoded])
     chosen = np.sort(np.random.default_rng(seed).permutation(ends[-1])[:tokens])
     found: list[list[Tensor]] = [[] for _ in lm.ffn]
     rows = torch.empty(0, dtype=torch.int64)
@@ -121,30 +122,36 @@ def reference_coefficients(
         found[layer].append(_finite(layer, m[rows.to(m.device)].float()).cpu())
 
     with _each_layer(lm.ffn, keep):
-        for ids, end in zip(encoded, ends, strict=True):
-            start = end - (len(ids) - skip)
+        for text, end in zip(encoded, ends, strict=True):
+            start = end - text.counted
             rows = torch.from_numpy(chosen[(chosen >= start) & (chosen < end)] - start + skip)
             if len(rows):
-                _read(lm, ids)
+                _read(lm, text.ids)
     return [torch.cat(layer).numpy() for layer in found]
 
 
-def _encoded(lm: LanguageModel, texts: Iterable[str], skip: int, caller: str) -> list[list[int]]:
-    """The token ids of each text, looked through before any is read."""
+class _Counted(NamedTuple):
+    """A text, and how many of its tokens count: the last ones."""
+
+    ids: list[int]
+    counted: int
+
+
+def _encoded(lm: LanguageModel, texts: Iterable[str], skip: int, caller: str) -> list[_Counted]:
+    """Each text as tokens, looked through before any is read."""
     if isinstance(texts, str):
         raise InputError(f"{caller} takes a list of texts; put the one text into a list")
     encoded = [lm.encode(text) for text in texts]
     for number, ids in enumerate(encoded):
-        if len(ids) <= skip:
-            raise InputError(
-                f"text {number} is empty; a reference needs at least one token"
-                if not ids
-                else f"text {number} has {len(ids)} tokens, and the first {skip} do not count; give a longer text"
-            )
+        if not ids:
+            raise InputError(f"text {number} is empty; a reference needs at least one token")
         check_length(lm, len(ids), f"text {number}")
     if not encoded:
         raise InputError("no text was given; a reference needs at least one")
-    return encoded
+    counted = [_Counted(ids, max(0, len(ids) - skip)) for ids in encoded]
+    if not any(text.counted for text in counted):
+        raise InputError(f"no text has more than {skip} tokens, and the first {skip} of each do not count")
+    return counted
 
 
 def _read(lm: LanguageModel, ids: Sequence[int]) -> None:

@@ -25,7 +25,7 @@ from cotlens.capture.top_k import (
     stack_layers,
 )
 from cotlens.model.language_model import LanguageModel
-from cotlens.model.shared_prefix import Encoding, Prefix, compute_prefix
+from cotlens.model.shared_prefix import Encoding, Prefix, Prefixes, compute_prefix
 from cotlens.types import TopNeurons
 
 __all__ = ["Reader", "open_reader"]
@@ -72,7 +72,7 @@ class _ForwardReader:
     @torch.inference_mode()
     def read(self, prefix: Prefix, passages: Sequence[Passage]) -> TopNeurons:
         suffixes = [passage.token_ids[prefix.length : -1] for passage in passages]  # the last token predicts nothing
-        encoding = Encoding(self._lm, prefix, suffixes)
+        encoding = Encoding(self._lm, Prefixes.ready(self._lm, prefix), suffixes, [0] * len(suffixes))
         spans = [range(end + 1 - passage.steps, end + 1) for end, passage in zip(encoding.ends, passages, strict=True)]
         with self._recording([i for span in spans for i in span], [i for p in passages for i in p.targets]):
             encoding.run()

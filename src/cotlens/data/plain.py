@@ -16,10 +16,20 @@ from typing import Any
 from cotlens.errors import ConfigError, DataError
 from cotlens.files import read_text
 
-__all__ = ["BUNDLED", "PlainQuestion", "PlainText", "load_plain_questions", "load_plain_texts"]
+__all__ = [
+    "BUNDLED",
+    "QUESTIONS_READ",
+    "TEXTS_READ",
+    "PlainQuestion",
+    "PlainText",
+    "load_plain_questions",
+    "load_plain_texts",
+]
 
 #: The source that stands for the bundled passages.
 BUNDLED = "bundled"
+#: How many of the bundled ones are read under each intervention: a few seconds for a small model on two CPU cores.
+TEXTS_READ, QUESTIONS_READ = 12, 100
 
 
 @dataclass(frozen=True, slots=True)

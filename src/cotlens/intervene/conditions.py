@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -15,7 +15,7 @@ from cotlens.intervene.kinds import KINDS
 from cotlens.intervene.reference import Reference
 from cotlens.model.additive import Edit, Neurons
 
-__all__ = ["RANDOM", "Condition", "make_conditions", "tagged", "untouched"]
+__all__ = ["RANDOM", "UNTOUCHED", "Condition", "make_conditions"]
 
 #: What the random sets are called.
 RANDOM = "random"
@@ -26,12 +26,12 @@ _SHOWN = 40
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One edit of one set of neurons."""
+    """One edit of one set of neurons, or none (`UNTOUCHED`)."""
 
-    target: str
+    target: str | None
     """The set that was asked for; of a random one, the set that it matches."""
     set: str
-    scope: str
+    scope: str | None
     kind: str
     dose: float
     draw: int
@@ -41,31 +41,28 @@ class Condition:
     @property
     def part(self) -> str:
         """The name of the files that hold its results; safe whatever the set is called."""
+        if self.target is None:
+            return f"{self.set}-{self.draw:02d}.parquet"
         which = f"{_file_name(self.target)}-{self.scope}-{self.kind}-{self.dose!r}"
         return f"{which}{'-random' if self.set == RANDOM else ''}-{self.draw:02d}.parquet"
 
-    def edit(self, seed: int, reference: Reference) -> Edit:
+    def edits(self, seed: int, reference: Reference) -> Sequence[Edit]:
         """What is done to the model."""
-        return KINDS[self.kind].make(self.neurons, self.dose, seed + self.draw, reference)
+        if self.target is None:
+            return ()
+        return (KINDS[self.kind].make(self.neurons, self.dose, seed + self.draw, reference),)
 
     def tag(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """``rows`` with the columns that say which condition they belong to."""
-        return tagged(rows, self.target, self.set, self.scope, self.kind, self.dose, self.draw)
+        """``rows`` behind the columns that say which condition they belong to."""
+        return rows.select(
+            pl.lit(self.set).alias("set"), pl.lit(self.target, pl.String).alias("target"),
+            pl.lit(self.scope, pl.String).alias("scope"), pl.lit(self.kind).alias("kind"),
+            pl.lit(self.dose, pl.Float64).alias("dose"), pl.lit(self.draw, pl.Int32).alias("draw"), pl.all(),
+        )  # fmt: skip
 
 
-def untouched(rows: pl.DataFrame) -> pl.DataFrame:
-    """``rows`` of the model as it is, with the same columns."""
-    return tagged(rows, None, "none", None, "none", 0.0, 0)
-
-
-def tagged(
-    rows: pl.DataFrame, target: str | None, name: str, scope: str | None, kind: str, dose: float, draw: int
-) -> pl.DataFrame:
-    return rows.select(
-        pl.lit(name).alias("set"), pl.lit(target, pl.String).alias("target"), pl.lit(scope, pl.String).alias("scope"),
-        pl.lit(kind).alias("kind"), pl.lit(dose, pl.Float64).alias("dose"), pl.lit(draw, pl.Int32).alias("draw"),
-        pl.all(),
-    )  # fmt: skip
+#: The model as it is.
+UNTOUCHED = Condition(None, "none", None, "none", 0.0, 0, ())
 
 
 def make_conditions(config: InterveneConfig, members: pl.DataFrame, discovered: pl.DataFrame) -> list[Condition]:

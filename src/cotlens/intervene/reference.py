@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -19,19 +20,19 @@ _SKIP = 1
 class Reference:
     """A reference text as a model reads it; read when first asked for."""
 
-    def __init__(self, lm: LanguageModel, source: str) -> None:
-        self._lm = lm
+    def __init__(self, load: Callable[[], LanguageModel], source: str) -> None:
+        self._load = load
         self._source = source
 
     @cached_property
     def means(self) -> list[np.ndarray]:
         """The mean coefficients, ``[F]`` per layer."""
-        return mean_coefficients(self._lm, self._texts, _SKIP)
+        return mean_coefficients(self._load(), self._texts, _SKIP)
 
     @cached_property
     def tokens(self) -> list[np.ndarray]:
         """The coefficients at some tokens, ``[T, F]`` per layer."""
-        return reference_coefficients(self._lm, self._texts, skip=_SKIP)
+        return reference_coefficients(self._load(), self._texts, skip=_SKIP)
 
     @cached_property
     def _texts(self) -> list[str]:
