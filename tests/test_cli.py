@@ -134,6 +134,16 @@ def test_neuron_and_trace_speak_json(llama_folder: Path) -> None:
     assert {len(step["neurons"]) for step in trace["steps"]} == {2}
 
 
+def test_a_trace_becomes_a_page(llama_folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "trace.html"
+    done = cotlens("trace", llama_folder, "5 * 4 <b> = 20", "--logit-lens", "--html", page)
+    assert done.stdout.startswith(f"{page}: ")
+    html = page.read_text(encoding="utf-8")
+    assert "5 * 4 &lt;b&gt; = 20" in html
+    assert html.count('<th scope="row">layer ') == 3
+    assert not any(path.suffix == ".tmp" for path in tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -150,6 +160,7 @@ def test_neuron_and_trace_speak_json(llama_folder: Path) -> None:
             "--top-k 999: {model} has 48 neurons per layer",
         ),
         (["trace", "{model}", "a, " * 1500], 2, "tokens long; {model} reads at most 2048"),
+        (["trace", "{model}", "ab cd", "--html", "no/such/folder/x.html"], 2, "there is no folder no/such/folder"),
         (["run", "{tmp}/none.yaml"], 2, "none.yaml: no such file"),
         (["run", "{tmp}"], 2, "a folder, not a file"),
         (

@@ -100,7 +100,7 @@ def _summary(opened: OpenedRun) -> list[str]:
         ),
         words.accuracy_words(results.accuracy),
         words.frequency_words(results.comparison),
-        *intervention_words(results)[0][:2],
+        *intervention_words(results)[:2],
     ]
 
 

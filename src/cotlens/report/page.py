@@ -45,7 +45,7 @@ def _context(results: Results) -> dict[str, Any]:
     opening = words.opening_words(
         config, results.problems, results.neurons.height, results.reasoning, len(results.concept_ids)
     )
-    intervention = intervention_words(results)
+    intervention = _intervention_paragraphs(results)
     return {
         "model": readable(config.model.name, 80),
         "source": readable(config.problems.source, 80),
@@ -108,8 +108,12 @@ def _known(rows: Callable[[], list[Row]]) -> list[Row]:
         return []
 
 
-def intervention_words(results: Results) -> list[list[str]]:
-    """What the interventions show, paragraph by paragraph, or why they show nothing."""
+def intervention_words(results: Results) -> list[str]:
+    """What the interventions show, sentence by sentence, or why they show nothing."""
+    return [sentence for sentences in _intervention_paragraphs(results) for sentence in sentences]
+
+
+def _intervention_paragraphs(results: Results) -> list[list[str]]:
     if not results.reasoning and not _known(lambda: results.effects):
         return [["No neuron was confirmed as a reasoning neuron, so there was none to edit and nothing to compare."]]
     try:

@@ -36,9 +36,9 @@ def effect_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
     )
     table.add_row("untouched", "", f"{main[0]['untouched']:.1%}", *[""] * (5 + len(others)))
     for row in main:
-        name = names[row["target"]]
+        name, edit = names[row["target"]], readable(edit_name(row["kind"], row["dose"]), 24)
         table.add_row(
-            Text(f"all but {name}" if row["scope"] == "rest" else name), readable(edit_name(row["kind"], row["dose"]), 24),
+            Text(f"all but {name}" if row["scope"] == "rest" else name), edit,
             f"{row['value']:.1%}", _span(row["low"], row["high"]), *_beside(row),
             *(_other(by_place.get((*_place(row), measure))) for measure in others),
         )  # fmt: skip
