@@ -24,7 +24,7 @@ from cotlens.model.feed_forward import FeedForward
 from cotlens.model.language_model import LanguageModel
 from cotlens.types import TopNeurons
 
-__all__ = ["ResidualRecorder", "record_residuals"]
+__all__ = ["ResidualRecorder", "decoder_layers", "record_residuals"]
 
 
 class ResidualRecorder:
@@ -100,7 +100,7 @@ class ResidualRecorder:
 @contextlib.contextmanager
 def record_residuals(lm: LanguageModel, top_k: int, ranker: Ranker) -> Iterator[ResidualRecorder]:
     """Record every forward pass in the block; hooks are gone after it, whatever happens."""
-    layers = _decoder_layers(lm)
+    layers = decoder_layers(lm)
     recorder = ResidualRecorder(lm, top_k, ranker, _final_norm(lm, layers[-1]))
     with contextlib.ExitStack() as stack:
         for ffn, layer in zip(lm.ffn, layers, strict=True):
@@ -115,7 +115,7 @@ def record_residuals(lm: LanguageModel, top_k: int, ranker: Ranker) -> Iterator[
         yield recorder
 
 
-def _decoder_layers(lm: LanguageModel) -> list[nn.Module]:
+def decoder_layers(lm: LanguageModel) -> list[nn.Module]:
     """The layer that each feed-forward block lies in."""
     for modules in lm.model.modules():
         if isinstance(modules, nn.ModuleList) and len(modules) == lm.n_layers:
