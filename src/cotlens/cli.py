@@ -204,7 +204,11 @@ def _run_stage(stage: str, run_dir: Path, overrides: list[str] | None, flags: di
 
     _check_own_settings(stage, overrides or ())
     config = load_config(overrides=overrides or (), flags=flags, base=open_run(run_dir).config)
-    _run(config, run_dir, new_run=False, as_json=as_json, stage=stage)
+    _run(config, run_dir, new_run=False, as_json=as_json, stage=_LAST_PART.get(stage, stage))
+
+
+#: Of a command that runs several stages the one that comes last.
+_LAST_PART = {"project": "similar"}
 
 
 @app.command()
@@ -223,7 +227,7 @@ def generate(
 
 
 _stage_command("discover", "Record the top-K neurons of every layer at every generated token.")
-_stage_command("project", "Find the tokens that each discovered neuron promotes and suppresses.")
+_stage_command("project", "Find the tokens that each discovered neuron promotes and suppresses, and similar neurons.")
 
 
 @app.command()

@@ -201,6 +201,9 @@ class DiscoverConfig(_Section):
     sample_seed: int = Field(default=0, ge=0)
     """Seed of that draw. It depends on the questions' ids alone, so variants share as many questions as they can.
     Paper: 42."""
+    logit_lens: int = Field(default=0, ge=0)
+    """Also record, for each step, the so many likeliest tokens after every layer, if it were the last; none when 0.
+    Takes a product with the unembedding for each layer, which on a small model is several times the forward pass."""
 
 
 class ProjectConfig(_Section):

@@ -110,6 +110,13 @@ def _project(study: Study) -> None:
     project_stage(study.run, study.lm, study.progress)
 
 
+def _similar(study: Study) -> None:
+    from cotlens.project.similar import similar_stage
+
+    if study.run.config.project.similar:
+        similar_stage(study.run, study.lm, study.progress)
+
+
 def _label(study: Study) -> None:
     from cotlens.concepts import label_stage
 
@@ -158,6 +165,7 @@ def _generate_settings(config: RunConfig) -> Any:
 
 def _discover_settings(config: RunConfig) -> Any:
     no_matter = {"sample", "sample_seed"} if config.discover.sample is None else set()
+    no_matter |= set() if config.discover.logit_lens else {"logit_lens"}
     return config.discover.model_dump(exclude=no_matter)
 
 
@@ -174,7 +182,8 @@ STAGES: dict[str, Stage] = {
             lambda c: [_generate_settings(c), c.model.dtype],
         ),
         Stage("discover", _discover, _discover_settings, after=("generate",)),
-        Stage("project", _project, lambda c: c.project.model_dump(), after=("discover",)),
+        Stage("project", _project, lambda c: c.project.model_dump(exclude={"similar"}), after=("discover",)),
+        Stage("similar", _similar, lambda c: c.project.similar, after=("project",)),
         Stage("label", _label, lambda c: [_label_key(c), c.seed], after=("project",)),
         Stage("reread", _reread, _reread_settings, after=("discover",)),
         Stage("analyze", _analyze, lambda c: [c.analyze.model_dump(), c.seed], after=("reread", "label")),
