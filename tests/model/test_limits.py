@@ -22,7 +22,7 @@ def source_of(tmp_path: Path) -> Callable[..., ModelSource]:
 @pytest.mark.parametrize(
     ("check", "most"),
     [(check_top_k, 48), (check_neuron_count, 144), (check_token_count, 400)],
-    ids=lambda value: str(value),
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_as_many_as_there_are_and_no_more(
     source_of: Callable[..., ModelSource], check: Callable[[ModelSource, str, int], None], most: int
