@@ -78,12 +78,20 @@ Judges = Annotated[
 ]  # fmt: skip
 BaseUrl = Annotated[
     list[str] | None,
-    typer.Option("--judge-base-url", metavar="URL", help="The judge's server, as URL or JUDGE=URL. Repeatable."),
+    typer.Option(
+        "--judge-base-url",
+        metavar="URL",
+        help="The judge's server, as URL; with judges of several providers JUDGE=URL for each. Repeatable.",
+    ),
 ]
 ApiVersion = Annotated[str | None, typer.Option("--judge-api-version", help="Azure's API version.", show_default=False)]
 ApiKey = Annotated[
     str | None,
-    typer.Option("--judge-api-key", help="The judge's key; better set in the environment.", show_default=False),
+    typer.Option(
+        "--judge-api-key",
+        help="The judge's key, where all judges are at one server; better set in the environment.",
+        show_default=False,
+    ),
 ]
 MaxCost = Annotated[
     float | None, typer.Option("--max-cost-usd", help="Most that judging may cost in this run.", show_default=False)
