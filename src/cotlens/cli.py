@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cotlens.credentials import RedactingFilter, keep_environment, redact
+from cotlens.credentials import keep_environment
 from cotlens.errors import CotlensError, InputError, InterruptedRunError, JudgeStoppedError
+from cotlens.messages import PresentableFormatter, presentable
 
 if TYPE_CHECKING:
     from cotlens.config import RunConfig
@@ -77,12 +78,20 @@ Judges = Annotated[
 ]  # fmt: skip
 BaseUrl = Annotated[
     list[str] | None,
-    typer.Option("--judge-base-url", metavar="URL", help="The judge's server, as URL or JUDGE=URL. Repeatable."),
+    typer.Option(
+        "--judge-base-url",
+        metavar="URL",
+        help="The judge's server, as URL; with judges of several providers JUDGE=URL for each. Repeatable.",
+    ),
 ]
 ApiVersion = Annotated[str | None, typer.Option("--judge-api-version", help="Azure's API version.", show_default=False)]
 ApiKey = Annotated[
     str | None,
-    typer.Option("--judge-api-key", help="The judge's key; better set in the environment.", show_default=False),
+    typer.Option(
+        "--judge-api-key",
+        help="The judge's key, where all judges are at one server; better set in the environment.",
+        show_default=False,
+    ),
 ]
 MaxCost = Annotated[
     float | None, typer.Option("--max-cost-usd", help="Most that judging may cost in this run.", show_default=False)
@@ -838,9 +847,9 @@ def _free_folder(wanted: Path) -> Path:
 
 
 def _set_up_logging(debug: bool) -> None:
-    logging.basicConfig(stream=sys.stderr, format="cotlens: %(message)s", level=logging.WARNING, force=True)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, force=True)
     for handler in logging.getLogger().handlers:
-        handler.addFilter(RedactingFilter())
+        handler.setFormatter(PresentableFormatter("cotlens: %(message)s"))
     logging.getLogger("cotlens").setLevel(logging.DEBUG if debug else logging.INFO)
 
 
@@ -865,14 +874,11 @@ def _environment_fault(error: OSError) -> CotlensError:
 
 
 def _fail(error: CotlensError, debug: bool) -> int:
-    from cotlens.redaction import hide_user_info
-
     if debug:
         import traceback
 
-        sys.stderr.write(redact(hide_user_info(traceback.format_exc())))
-    message = redact(hide_user_info(" ".join(str(error).split())))
-    sys.stderr.write(f"cotlens: {message}\n".encode("utf-8", "backslashreplace").decode())
+        sys.stderr.write(presentable(traceback.format_exc()))
+    sys.stderr.write(presentable(f"cotlens: {' '.join(str(error).split())}\n"))
     return error.exit_code
 
 
