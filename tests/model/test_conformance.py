@@ -236,7 +236,7 @@ def test_neurons_of_a_batch_are_those_of_each_text_alone(any_lm: LanguageModel) 
     shared, suffixes = some_ids(30), [some_ids(20, seed=1), some_ids(3, seed=2)]
     prefix = compute_prefix(any_lm, shared)
     with capture_top_neurons(any_lm, top_k=6) as recorder:
-        encoding = Encoding(any_lm, prefix, suffixes)
+        encoding = Encoding(any_lm, Prefixes.ready(any_lm, prefix), suffixes, [0, 0])
         first, second = encoding.ends
         recorder.positions = torch.tensor([first - 2, first - 1, first, second - 1, second])
         encoding.run()
