@@ -10,6 +10,7 @@ import torch
 
 from cotlens import LanguageModel, Noise, Zero, generate, intervene
 from cotlens.errors import EnvironmentFault, InputError
+from cotlens.generate.stopping import StopRule
 from cotlens.model.cache import _RoomyLayer
 from cotlens.model.shared_prefix import RowBatch
 from cotlens.model.slots import SlotCache
