@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cotlens.config import RunConfig, default_study, load_config
+from cotlens.config import DiscoverConfig, RunConfig, default_study, load_config
 from cotlens.errors import ConfigError
 from cotlens.pipeline import run_pipeline, validate
 from cotlens.protocols import PROTOCOLS, protocol_settings, protocol_text
@@ -104,6 +104,19 @@ def test_the_strongest_source_names_the_protocol(write) -> None:
     assert load_config(file, flags={"protocol": "default"}) == RunConfig()
     assert load_config(file, ["protocol=default"]) == RunConfig()
     assert load_config(file, flags={"protocol": None}) == PUBLISHED
+
+
+def test_in_python_a_config_takes_a_protocol_beneath_its_own_values() -> None:
+    assert RunConfig(protocol="rai-yao-2024") == PUBLISHED
+    config = RunConfig(protocol="rai-yao-2024", discover=DiscoverConfig(top_k=3), label={"judge": "lexicon"}, seed=4)
+    assert (config.discover.top_k, config.discover.sample, config.seed) == (3, 20, 4)
+    assert (config.label.judge, config.label.min_layer) == ("lexicon", 6)
+
+
+def test_a_config_that_was_written_down_is_read_as_it_is() -> None:
+    changed = load_config(overrides=["discover.sample=null", "label.min_layer=null", "protocol=rai-yao-2024"])
+    assert changed.discover.sample is None
+    assert RunConfig.model_validate_json(changed.model_dump_json()) == changed
 
 
 @pytest.mark.parametrize("name", ["rai-yao", "[default]", "null"])

@@ -406,12 +406,32 @@ class RunConfig(_Section):
     intervene: InterveneConfig = InterveneConfig()
     """What is done to sets of neurons, and to random ones that match them."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _beneath_comes_the_protocol(cls, given: Any) -> Any:
+        """What a section does not say, the protocol says; the default one says the fields' own defaults."""
+        name = given.get("protocol", "default") if isinstance(given, Mapping) else "default"
+        if name == "default" or name not in tuple(PROTOCOLS):
+            return given
+        return dict(given) | {
+            section: _over(settings, given.get(section)) for section, settings in protocol_settings(name).items()
+        }
+
     @field_validator("protocol")
     @classmethod
     def _known_protocol(cls, given: str) -> str:
         if given not in PROTOCOLS:
             raise ValueError(f"no such protocol{near_match(given, PROTOCOLS)}")
         return given
+
+
+def _over(settings: Mapping[str, Any], section: object) -> Any:
+    """``settings`` with what ``section`` says over them; something that is no section is left for validation."""
+    if isinstance(section, BaseModel):
+        section = section.model_dump(exclude_unset=True)
+    if section is None:
+        return settings
+    return dict(settings) | dict(section) if isinstance(section, Mapping) else section
 
 
 def default_study() -> RunConfig:
@@ -475,9 +495,7 @@ def _protocol_of(sources: Sequence[tuple[str, Mapping[str, object]]]) -> RunConf
     """The protocol that the strongest source names, or the default one; a wrong name is left for validation."""
     named = [values["protocol"] for _, values in sources if "protocol" in values]
     name = named[-1] if named else "default"
-    if not isinstance(name, str) or name not in PROTOCOLS:
-        return RunConfig()
-    return RunConfig.model_validate(protocol_settings(name) | {"protocol": name})
+    return RunConfig(protocol=str(name)) if name in tuple(PROTOCOLS) else RunConfig()
 
 
 def differences(old: RunConfig, new: RunConfig) -> list[str]:
