@@ -104,6 +104,14 @@ OpenLabels = Annotated[
     bool | None, typer.Option("--open/--by-concept", help="Let the judge name the concepts.", show_default=False)
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what judging would cost, and ask nothing.")]
+Protocol = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol", metavar="NAME",
+        help="default or rai-yao-2024: the choices beneath those of CONFIG; see `cotlens protocols`.",
+        show_default=False,
+    ),
+]  # fmt: skip
 NewRun = Annotated[bool, typer.Option("--new-run", help="Start a fresh run beside one that is there.")]
 
 
@@ -133,6 +141,7 @@ def demo(
 def run(
     config: Annotated[Path, typer.Argument(help="A YAML run file.", show_default=False)],
     out: Out = None,
+    protocol: Protocol = None,
     overrides: Overrides = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -162,6 +171,7 @@ def run(
     from cotlens.config import load_config
 
     flags = _flags(device, dtype, batch_size, limit, seed, chat) | {
+        "protocol": protocol,
         "model.trust_remote_code": trust_remote_code or None,
         "generate.server": generator,
     }
@@ -271,7 +281,13 @@ def show(run_dir: RunDir, as_json: Json = False, debug: Debug = False) -> None:
 
 @app.command()
 def validate(
-    target: Annotated[Path, typer.Argument(help="A YAML run file, or a run directory.", show_default=False)],
+    target: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A YAML run file, or a run directory; may be left out with --protocol.", show_default=False
+        ),
+    ] = None,
+    protocol: Protocol = None,
     overrides: Overrides = None,
     debug: Debug = False,
 ) -> None:
@@ -281,7 +297,11 @@ def validate(
     from cotlens.pipeline import validate as check
     from cotlens.store import damaged_parts, open_run
 
-    if target.is_dir():
+    if target is None and protocol is None:
+        raise InputError("name a YAML run file or a run directory, or a protocol with --protocol")
+    if target is not None and target.is_dir():
+        if protocol is not None:
+            raise InputError(f"{target}: a run has its protocol already; leave --protocol out")
         run = open_run(target)
         if damaged := damaged_parts(run):
             raise InputError(
@@ -289,11 +309,29 @@ def validate(
             )
         terminal.say(f"{target}: {sum(len(s.parts) for s in run.manifest.stages.values())} files, all intact")
         return
-    config = load_config(target, overrides or ())
+    config = load_config(target, overrides or (), {"protocol": protocol})
     problems = check(config)
     terminal.say(
-        f"{target}: valid; {config.model.name}, {len(problems)} problems x {len(config.prompt.variants)} variants"
+        f"{target or f'protocol {protocol}'}: valid; {config.model.name}, {len(problems)} problems x "
+        f"{len(config.prompt.variants)} variants"
     )
+
+
+@app.command()
+def protocols(
+    name: Annotated[str | None, typer.Argument(help="A protocol.", show_default=False)] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the protocols, or print the settings of one."""
+    from cotlens import protocols, terminal
+
+    if name is None:
+        _print(dict(protocols.PROTOCOLS), as_json, terminal.protocol_table)
+    elif as_json:
+        _print(protocols.protocol_settings(name), as_json, None)
+    else:
+        sys.stdout.write(protocols.protocol_text(name))
 
 
 @app.command()

@@ -8,6 +8,7 @@ sequence for each token, which gives the same numbers.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ import polars as pl
 
 from cotlens.capture import RANKERS, Passage, Reader, concatenate, open_reader
 from cotlens.capture.memory import Workload, check_memory, estimate_memory, kept_per_token
+from cotlens.config import DiscoverConfig
 from cotlens.errors import EnvironmentFault, NonFiniteError
 from cotlens.model.language_model import LanguageModel
 from cotlens.model.memory import is_out_of_memory
@@ -25,6 +27,8 @@ from cotlens.stored_texts import StoredVariant, stored_variants
 from cotlens.types import Progress, TopNeurons
 
 __all__ = ["Discovery", "StoredText", "discover_stage", "open_discovery", "top_neurons"]
+
+logger = logging.getLogger(__name__)
 
 #: Tokens, padding included, per forward pass over completions. Fixed, so that results don't depend on free memory.
 _BATCH_TOKENS = 2048
@@ -90,10 +94,21 @@ def discover_stage(run: RunWriter, lm: LanguageModel, progress: Progress) -> Non
     written, part by part, so that memory does not grow with the number of questions.
     """
     variants = stored_variants(run)
+    _tell_short_samples(run.config.discover, variants)
     progress.begin("discover", sum(variant.rows for variant in variants))
     with open_discovery(run, lm, variants, progress) as discovery:
         for variant in variants:
             discovery.discover(variant)
+
+
+def _tell_short_samples(config: DiscoverConfig, variants: Sequence[StoredVariant]) -> None:
+    kind = "right answers" if config.questions == "correct" else "completions"
+    for variant in variants:
+        if config.sample is not None and len(variant.wanted) < config.sample:
+            logger.warning(
+                "discover: variant %r has %d %s, not %d as discover.sample asks for; all of them are read",
+                variant.name, len(variant.wanted), kind, config.sample,
+            )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -136,8 +151,7 @@ class Discovery:
                 continue
             if prefix is None:
                 prefix = compute_prefix(self.lm, variant.prefix)
-            wanted = completions.filter("correct") if self.run.config.discover.questions == "correct" else completions
-            columns = wanted.select("question_id", "token_ids", "prompt_length")
+            columns = variant.read(completions).select("question_id", "token_ids", "prompt_length")
             texts = [StoredText(question, Passage(ids, length)) for question, ids, length in columns.rows()]
             self.run.add_frame("discover", name, self.part(variant.name, prefix, texts))
             self.progress.advance(completions.height - len(texts))

@@ -150,6 +150,16 @@ def _report(study: Study) -> None:
     report_stage(study.run, study.progress)
 
 
+def _generate_settings(config: RunConfig) -> Any:
+    no_matter = {"batch_size"} | ({"stop_at_end"} if config.generate.stop_at_end else set())
+    return config.generate.model_dump(exclude=no_matter, exclude_none=True)
+
+
+def _discover_settings(config: RunConfig) -> Any:
+    no_matter = {"sample", "sample_seed"} if config.discover.sample is None else set()
+    return config.discover.model_dump(exclude=no_matter)
+
+
 def _reread_settings(config: RunConfig) -> Any:
     return config.analyze.reference_of(config.prompt.variants) if config.analyze.reread else None
 
@@ -160,9 +170,9 @@ STAGES: dict[str, Stage] = {
         Stage(
             "generate",
             _generate,
-            lambda c: [c.generate.model_dump(exclude={"batch_size"}, exclude_none=True), c.model.dtype],
+            lambda c: [_generate_settings(c), c.model.dtype],
         ),
-        Stage("discover", _discover, lambda c: c.discover.model_dump(), after=("generate",)),
+        Stage("discover", _discover, _discover_settings, after=("generate",)),
         Stage("project", _project, lambda c: c.project.model_dump(), after=("discover",)),
         Stage("label", _label, lambda c: [_label_key(c), c.seed], after=("project",)),
         Stage("reread", _reread, _reread_settings, after=("discover",)),

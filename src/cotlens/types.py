@@ -93,7 +93,8 @@ class Completion:
     """What the model wrote after one prompt.
 
     ``token_ids`` are the generated tokens before the stop: neither the end-of-sequence token nor tokens that
-    lie wholly within the stop string. ``text`` is their text, cut where the stop string begins.
+    lie wholly within the stop string. ``text`` is their text, cut where the stop string begins. Where generation was
+    told to go on after an end-of-sequence token, ``token_ids`` do, and ``text`` is what comes before that token.
     """
 
     prompt_ids: tuple[int, ...]

@@ -11,6 +11,7 @@ from cotlens.data.answers import extract_answer, grade, until_next_question
 from cotlens.data.prompts import Prompt, Template, as_chat
 from cotlens.generate.engine import Intervention, OnProgress, check_lengths, complete, generate
 from cotlens.generate.server import Server, complete_by_server
+from cotlens.generate.stopping import StopRule
 from cotlens.model.language_model import LanguageModel
 from cotlens.types import Completion
 
@@ -66,9 +67,8 @@ def answer(
     check_lengths(lm, encoded, new_tokens(lm, elicit, config))
     interventions = [task.intervention for task in tasks for _ in task.prompts]
     if server is None:
-        completed = complete(
-            lm, encoded, config.max_new_tokens, config.stop, config.batch_size, interventions, prefix_length
-        )
+        rule = StopRule(lm, config.stop, config.max_new_tokens, config.stop_at_end)
+        completed = complete(lm, encoded, rule, config.batch_size, interventions, prefix_length)
     else:
         assert not any(interventions), "a server runs the model as it is"
         names = [name for task in tasks for name in task.names or ()]

@@ -39,6 +39,7 @@ def generate(
     batch_size: int | None = None,
     on_progress: OnProgress | None = None,
     interventions: Sequence[Intervention] | None = None,
+    stop_at_end: bool = True,
 ) -> list[Completion]:
     """Continue every prompt greedily; each ends at a stop string, an end-of-sequence token, or the length.
 
@@ -55,6 +56,8 @@ def generate(
         on_progress: called with the number of completions that have just ended.
         interventions: the edits under which each prompt is completed, one entry per prompt, empty for none. Prompts
             with the same edits share the prefix, so give them the same object.
+        stop_at_end: whether an end-of-sequence token ends a completion. If not, ``token_ids`` hold it and go on to a
+            stop string or the length; ``text`` ends there all the same.
 
     Returns:
         One `Completion` per prompt, in the order given.
@@ -66,7 +69,8 @@ def generate(
     """
     encoded = [lm.encode(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     done: dict[int, Completion] = {}
-    for index, completion in complete(lm, encoded, max_new_tokens, stop, batch_size, interventions):
+    rule = StopRule(lm, stop, max_new_tokens, stop_at_end)
+    for index, completion in complete(lm, encoded, rule, batch_size, interventions):
         done[index] = completion
         if on_progress is not None:
             on_progress(1)
@@ -76,8 +80,7 @@ def generate(
 def complete(
     lm: LanguageModel,
     prompts: Sequence[Sequence[int]],
-    max_new_tokens: int,
-    stop: Sequence[str],
+    rule: StopRule,
     batch_size: int | None = None,
     interventions: Sequence[Intervention] | None = None,
     prefix_length: int | None = None,
@@ -87,6 +90,7 @@ def complete(
     Prompts begin in their order, those under the intervention of the first before all others, and so on. Of what the
     prompts have in common the first ``prefix_length`` tokens are shared, all of it when that is None.
     """
+    max_new_tokens = rule.max_new_tokens
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {max_new_tokens}; give at least 1")
     if batch_size is not None and batch_size < 1:
@@ -109,7 +113,6 @@ def complete(
     packed = PackedWeights.of(lm, min(len(rows), batch_size or _MANY)) if max_new_tokens >= _LONG else None
     if batch_size is None:
         batch_size = choose_batch_size(lm, longest, max_new_tokens, shared, len(rows), len(distinct), packed)
-    rule = StopRule(lm, tuple(stop), max_new_tokens)
     decoding = _Decoding(lm, prefixes, rule, rows, batch_size, longest + max_new_tokens, packed)
     for row, stopped in decoding.run():
         yield row.index, Completion(tuple(prompts[row.index]), stopped.token_ids, stopped.text, stopped.reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cotlens.config import PromptConfig
+from cotlens.config import DiscoverConfig, GenerateConfig, PromptConfig
 from cotlens.report.names import variant_names
 from cotlens.report.text import count, duration, readable
 from cotlens.store import Run
@@ -58,6 +58,7 @@ def settings(run: Run, problems: int, lowest: int) -> list[tuple[str, str]]:
     edits = "; ".join(f"{edit.kind} {', '.join(f'{dose:g}' for dose in edit.doses)}" for edit in intervene.edits)
     draws = f"{intervene.draws} of a set, {intervene.control_draws} random sets"
     rows = [
+        ("Protocol", config.protocol),
         ("Model", config.model.name),
         ("Size", _size(model)),
         ("Precision", config.model.dtype),
@@ -65,10 +66,10 @@ def settings(run: Run, problems: int, lowest: int) -> list[tuple[str, str]]:
         ("Problems", f"{config.problems.source}, {count(problems)}"),
         ("Demonstrations", _demonstrations(config.prompt)),
         ("Variants", ", ".join(variant_names(config.prompt.variants).values())),
-        ("Generation", f"greedy, at most {count(config.generate.max_new_tokens, 'token')}"),
+        ("Generation", _generation(config.generate)),
         ("Top-k", f"{config.discover.top_k} per layer and token"),
         ("Ranker", config.discover.ranker),
-        ("Recorded", f"{config.discover.questions} completions"),
+        ("Recorded", _recorded(config.discover)),
         ("Projection", f"{config.project.top_n} tokens at each end, norm {config.project.norm}"),
         ("Judge", ", beside it ".join(config.label.judges)),
         ("Labelled layers", f"{lowest} and above; {config.label.min_seeds} seed words or more"),
@@ -84,6 +85,17 @@ def _demonstrations(prompt: PromptConfig) -> str:
     order = "" if prompt.order_seed is None else f", shuffled with seed {prompt.order_seed}"
     chat = f", in the model’s chat template ({prompt.chat_layout})" if prompt.chat else ""
     return f"{prompt.shots} of “{prompt.demonstrations}”{order}{chat}"
+
+
+def _generation(generate: GenerateConfig) -> str:
+    onward = "" if generate.stop_at_end else ", also after the end token"
+    return f"greedy, at most {count(generate.max_new_tokens, 'token')}{onward}"
+
+
+def _recorded(discover: DiscoverConfig) -> str:
+    if discover.sample is None:
+        return f"{discover.questions} completions"
+    return f"{discover.sample} of {discover.questions} completions per variant, drawn with seed {discover.sample_seed}"
 
 
 def _size(model: dict[str, Any]) -> str:
