@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cotlens.discover import top_neurons
     from cotlens.errors import CotlensError
     from cotlens.generate import generate
+    from cotlens.inspect import describe_neuron, trace_text
     from cotlens.intervene.edits import Mean, Noise, Resample, Scale, Zero, intervene
     from cotlens.model.language_model import LanguageModel
     from cotlens.model.load import load_model
@@ -47,6 +48,7 @@ __all__ = [
     "Zero",
     "build_prompt",
     "coefficients",
+    "describe_neuron",
     "extract_answer",
     "generate",
     "intervene",
@@ -61,6 +63,7 @@ __all__ = [
     "run_pipeline",
     "search_token",
     "top_neurons",
+    "trace_text",
     "write_atlas",
 ]
 
@@ -80,6 +83,7 @@ _HOME = {
     "Zero": "intervene.edits",
     "build_prompt": "data.prompts",
     "coefficients": "capture",
+    "describe_neuron": "inspect",
     "extract_answer": "data.answers",
     "generate": "generate",
     "intervene": "intervene.edits",
@@ -94,6 +98,7 @@ _HOME = {
     "run_pipeline": "pipeline",
     "search_token": "project",
     "top_neurons": "discover",
+    "trace_text": "inspect",
     "write_atlas": "atlas",
 }
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import html
 import io
 import json
 import logging
@@ -29,6 +28,7 @@ from cotlens.errors import EnvironmentFault, InputError, RunMismatchError
 from cotlens.files import read_jsonl, write_atomic
 from cotlens.lock import LOCK, hold_lock
 from cotlens.old_formats import bring_up
+from cotlens.run_card import run_card
 
 __all__ = ["Manifest", "PartRecord", "Run", "RunWriter", "StageRecord", "damaged_parts", "open_run", "read_manifest"]
 
@@ -130,6 +130,22 @@ class Run:
         """One row per projected neuron: hits, and the tokens it promotes and suppresses."""
         return self._frame("project", "neurons.parquet")
 
+    def similar(self) -> pl.DataFrame:
+        """One row per projected neuron: those with the most similar value vectors, and their cosines.
+
+        Raises:
+            InputError: also where ``project.similar`` is 0.
+        """
+        return self._optional("similar", "similar.parquet", f"project {self.path} --set project.similar=10")
+
+    def lens(self) -> pl.DataFrame:
+        """One row per variant, question, step and layer: the tokens that the residual stream would say next.
+
+        Raises:
+            InputError: also where ``discover.logit_lens`` is 0.
+        """
+        return self._optional("discover", "lens/", f"discover {self.path} --set discover.logit_lens=5")
+
     def concepts(self) -> pl.DataFrame:
         """One row per neuron, sign and concept that the judge confirmed: the reasoning neurons."""
         return self._frame("label", "concepts.parquet")
@@ -191,15 +207,17 @@ class Run:
                 f"{paths[0].parent}: can't be read ({error}); run `cotlens run` again to mend it"
             ) from None
 
+    def _optional(self, stage: str, prefix: str, remedy: str) -> pl.DataFrame:
+        """A table that is made only if asked for."""
+        if self.has_parts(stage, prefix):
+            return self._frame(stage, prefix)
+        raise InputError(f"{self.path}: has no {prefix.rstrip('/')}; for that run `cotlens {remedy}`")
+
     def _missing(self, stage: str) -> InputError:
         return InputError(f"{self.path}: stage {stage!r} has not run; run `cotlens {stage} {self.path}`")
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(name)}</td><td>{record.status}</td><td>{record.duration_s:.0f} s</td></tr>"
-            for name, record in self.manifest.stages.items()
-        )
-        return f"<b>cotlens run</b> {html.escape(str(self.path))}<table>{rows}</table>"
+        return run_card(self)
 
 
 class RunWriter(Run):
@@ -297,9 +315,12 @@ class RunWriter(Run):
     def has_part(self, stage: str, name: str) -> bool:
         return name in self.manifest.stages[stage].parts
 
-    def add_frame(self, stage: str, name: str, frame: pl.DataFrame) -> None:
-        """Write ``frame`` as the Parquet file ``name`` and record it under ``stage``."""
-        self.add_bytes(stage, name, _parquet(frame), rows=frame.height)
+    def add_frame(self, stage: str, name: str, frame: pl.DataFrame, rows_together: int | None = None) -> None:
+        """Write ``frame`` as the Parquet file ``name`` and record it under ``stage``.
+
+        ``rows_together`` rows make a row group, the least that a reader has to read; many when absent.
+        """
+        self.add_bytes(stage, name, _parquet(frame, rows_together), rows=frame.height)
 
     def add_bytes(self, stage: str, name: str, data: bytes, rows: int | None = None) -> None:
         """Write ``data`` as the file ``name`` and record it under ``stage``."""
@@ -391,9 +412,9 @@ def _in_present_format(folder: Path, raw: bytes) -> bytes:
     return json.dumps(found).encode()
 
 
-def _parquet(frame: pl.DataFrame) -> bytes:
+def _parquet(frame: pl.DataFrame, rows_together: int | None = None) -> bytes:
     buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", statistics=True)
+    frame.write_parquet(buffer, compression="zstd", statistics=True, row_group_size=rows_together)
     return buffer.getvalue()
 
 

@@ -209,9 +209,13 @@ def test_out_of_memory_with_one_row_is_told(llama: LanguageModel, monkeypatch: p
         scored(llama)
 
 
-def test_a_number_that_is_not_finite_stops_and_names_the_item(llama: LanguageModel) -> None:
+def test_a_number_that_is_not_finite_stops_and_names_the_item(
+    llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = lambda self, batch: np.full(sum(len(row.asked) for _, row in batch), np.nan)  # noqa: E731
+    monkeypatch.setattr(specificity._Scorer, "_forward", broken)
     with pytest.raises(NonFiniteError, match="long, under Noise of 5 neurons: its log-probability is nan"):
-        scored(llama, [(Noise(NEURONS, sigma=float("inf")),)])
+        scored(llama, [(Noise(NEURONS, sigma=1.0),)])
 
 
 def test_a_wrong_neuron_is_named(llama: LanguageModel) -> None:

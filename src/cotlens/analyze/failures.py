@@ -27,7 +27,7 @@ from cotlens.data.equations import Equation, find_equations
 from cotlens.data.roles import ANSWER_PHRASE
 from cotlens.errors import DataError
 
-__all__ = ["CLASSES", "Failure", "classify"]
+__all__ = ["CLASSES", "Executed", "Failure", "classify", "executed_equations"]
 
 #: Class: what it is called where it is shown.
 CLASSES: dict[str, str] = {
@@ -61,10 +61,13 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Executed:
     """An equation that can be executed, with percentages as they are written or as parts of a hundred."""
 
+    equation: Equation
     expression: str
+    value: Fraction
+    """What the expression gives."""
     stated: Fraction
     holds: bool
 
@@ -80,7 +83,7 @@ def classify(text: str, gold: Decimal, stated_answer: bool, correct: bool, stop_
         stop_reason: why it ended; ``length`` is the length limit.
     """
     counted = _before_answer(text)
-    steps = list(_executed(counted))
+    steps = list(executed_equations(counted))
     slips = sum(not step.holds for step in steps)
     reached = bool(steps) and _carried_on(steps) == Fraction(gold)
     if correct:
@@ -105,22 +108,23 @@ def _before_answer(text: str) -> str:
     return counted if phrase is None else counted[: phrase.end()] + counted[phrase.end() :].partition("\n")[0]
 
 
-def _executed(text: str) -> Iterator[_Step]:
+def executed_equations(text: str) -> Iterator[Executed]:
+    """The equations of ``text`` that are arithmetic, in order."""
     for equation in find_equations(text):
         readings = [(equation.expression, equation.result), _of_hundred(text, equation)]
-        steps = [step for reading in dict.fromkeys(readings) if (step := _step(*reading)) is not None]
+        steps = [step for reading in dict.fromkeys(readings) if (step := _step(equation, *reading)) is not None]
         if steps:
             # "20% * 50 = 10" holds, and so does "20% + 30% = 50%"; a reading that holds is the one meant.
             yield next((step for step in steps if step.holds), steps[0])
 
 
-def _step(expression: str, result: str) -> _Step | None:
+def _step(equation: Equation, expression: str, result: str) -> Executed | None:
     """None for what is no arithmetic: words as numbers, a division by zero."""
     try:
         exact, stated = evaluate(expression), evaluate(result)
     except DataError:
         return None
-    return _Step(expression, stated, _is_rounded(exact, stated, result))
+    return Executed(equation, expression, exact, stated, _is_rounded(exact, stated, result))
 
 
 def _is_rounded(exact: Fraction, stated: Fraction, written: str) -> bool:
@@ -142,7 +146,7 @@ def _of_hundred(text: str, equation: Equation) -> tuple[str, str]:
     return expression, result
 
 
-def _carried_on(steps: list[_Step]) -> Fraction | None:
+def _carried_on(steps: list[Executed]) -> Fraction | None:
     """The last result, every result being what its equation gives and standing for itself in later equations."""
     corrected: dict[str, Fraction] = {}
     names: dict[Fraction, str] = {}

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from cotlens.errors import InputError
+from cotlens.errors import InputError, NonFiniteError
 from cotlens.model.architecture import FeedForward
 from cotlens.model.language_model import LanguageModel
 from cotlens.types import NeuronId
@@ -71,6 +71,7 @@ def terms_of(lm: LanguageModel, edits: Iterable[Edit]) -> Terms:
 
     Raises:
         InputError: a neuron is out of range, or named twice by one edit.
+        NonFiniteError: a change is not finite, or too large for its length to be told.
     """
     found: dict[int, list[Term]] = {}
     for edit in edits:
@@ -78,7 +79,9 @@ def terms_of(lm: LanguageModel, edits: Iterable[Edit]) -> Terms:
             ffn = lm.ffn[layer]
             term = edit.term(ffn, torch.tensor(index, device=ffn.value_vectors.device))
             if term is not None:
-                found.setdefault(layer, []).append(term.to(lm.dtype))
+                term = term.to(lm.dtype)
+                _check_size(edit, layer, term)
+                found.setdefault(layer, []).append(term)
     return {layer: _sum(terms) for layer, terms in found.items()}
 
 
@@ -100,6 +103,17 @@ def _sum(terms: Sequence[Term]) -> Term:
         torch.cat([term.change for term in terms]),
         torch.stack(constants).sum(dim=0) if constants else None,
     )
+
+
+def _check_size(edit: Edit, layer: int, term: Term) -> None:
+    """Rows of a batch have terms of others with a weight of zero, which is harmless for finite numbers only."""
+    finite = term.change.float().square().sum(dim=1).isfinite()
+    if not bool(finite.all()):
+        neuron = NeuronId(layer, int(term.index[finite.tolist().index(False)]))
+        raise NonFiniteError(
+            f"{neuron}: what {type(edit).__name__} adds to its value vector is not finite, or overflows in "
+            f"{str(term.change.dtype).removeprefix('torch.')}; use a weaker intervention (intervene.edits, doses)"
+        )
 
 
 @contextlib.contextmanager

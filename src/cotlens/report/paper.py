@@ -17,8 +17,7 @@ import polars as pl
 from cotlens.errors import EnvironmentFault, InputError, near_match
 from cotlens.files import write_atomic
 from cotlens.report.all_figures import all_figures
-from cotlens.report.exhibits import NARROW
-from cotlens.report.results import read_results
+from cotlens.report.figure import NARROW
 from cotlens.report.svg import to_svg
 from cotlens.store import Run
 
@@ -56,13 +55,12 @@ def write_figures(run: Run, out: Path, formats: Sequence[str], columns: int = 1)
             raise InputError(f"figure format {name!r} is not known{hint}; give {', '.join(FORMATS)}")
     if columns not in COLUMN_MM:
         raise InputError(f"{columns} columns: give 1 for a figure of one column, or 2")
-    results = read_results(run)
     try:
         (out / "tables").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EnvironmentFault(f"{out}: can't be created: {error.strerror}; name another folder with --out") from None
     written = []
-    for name, figure in all_figures(results).items():
+    for name, (figure, _) in all_figures(run).items():
         if figure is None:
             continue
         chart = figure.chart(round(COLUMN_MM[columns] / _PIXEL_MM))

@@ -3,7 +3,7 @@
 from cotlens.terminal.catalog import model_card, model_table, protocol_table
 from cotlens.terminal.console import draw, say
 from cotlens.terminal.judges import concept_table, estimate_table, judge_table, reliability_table
-from cotlens.terminal.models import atlas_line, neuron_panel, search_tables, trace_table
+from cotlens.terminal.models import atlas_line, neuron_panel, search_tables, trace_line, trace_table
 from cotlens.terminal.progress import RichProgress
 from cotlens.terminal.prompts import prompt_difference, prompt_text, variant_table
 from cotlens.terminal.summary import files_written, rescored_table, summary
@@ -27,6 +27,7 @@ __all__ = [
     "say",
     "search_tables",
     "summary",
+    "trace_line",
     "trace_table",
     "variant_table",
 ]

@@ -83,6 +83,7 @@ def _cached_table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         notes = [] if row["complete"] else ["fetched in part"]
         notes += ["brings code"] if row["own_code"] else []
+        notes += ["not supported"] if row["refused"] else []
         table.add_row(
             Text(row["name"], style="bold"), row["architecture"] or row["model_type"], _number(row["layers"]),
             _number(row["width"]), row["quantisation"] or row["dtype"] or "", _size(row["size_bytes"]),
