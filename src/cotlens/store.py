@@ -307,10 +307,9 @@ class RunWriter(Run):
         self.forget_parts(stage, lambda name: name.startswith("analysis/"))
 
     def forget_parts(self, stage: str, is_gone: Callable[[str], bool]) -> None:
-        """Drop files of ``stage`` by their names; what is left of them on disk does not exist."""
+        """Take files of ``stage`` out of the manifest by their names, which counts when that is saved next."""
         record = self.manifest.stages[stage]
         record.parts = {name: part for name, part in record.parts.items() if not is_gone(name)}
-        self.save_manifest()
 
     def has_part(self, stage: str, name: str) -> bool:
         return name in self.manifest.stages[stage].parts

@@ -67,6 +67,7 @@ def _conditions(run: RunWriter, load: Callable[[], LanguageModel]) -> list[Condi
     folders = ["interventions", "specificity"] if config.specificity else ["interventions"]
     kept = {f"{folder}/{one.part}" for folder in folders for one in same}
     run.forget_parts(_STAGE, lambda name: name.startswith(("interventions/", "specificity/")) and name not in kept)
+    run.save_manifest()  # before the sets that they belonged to are replaced
     run.add_frame(_STAGE, SETS_PART, members)
     run.add_frame(_STAGE, _BALANCE, balance)  # comes last: with it, the sets are those of the present settings
     return conditions
