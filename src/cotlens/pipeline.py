@@ -78,8 +78,8 @@ class Study:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of the pipeline. ``settings`` is what its result depends on, beside the stages it comes ``after``; on
-    ``tables`` only its files under ``analysis/`` do, which are made again from the others."""
+    """One step of the pipeline. ``settings`` is what its result depends on, beside the stages it comes ``after``; its
+    files under ``analysis/`` depend on ``tables`` too. Where only these change, the stage goes on from what it has."""
 
     name: str
     work: Callable[[Study], None]
@@ -190,9 +190,9 @@ STAGES: dict[str, Stage] = {
         Stage(
             "intervene",
             _intervene,
-            lambda c: [_intervene_key(c), c.seed],
+            lambda c: [_asked_key(c), c.seed],
             after=("label",),
-            tables=lambda c: [c.analyze.confidence, c.analyze.bootstrap, c.analyze.permutations],
+            tables=lambda c: [_edited_key(c), c.analyze.confidence, c.analyze.bootstrap, c.analyze.permutations],
         ),
         Stage("report", _report, lambda c: c.model_dump(mode="json"), after=("analyze", "intervene")),
     )
@@ -364,19 +364,22 @@ def _label_key(config: RunConfig) -> list[Any]:
     return [config.label.model_dump(exclude=set(LABEL_OPERATIONAL)), concepts]
 
 
-def _intervene_key(config: RunConfig) -> list[Any]:
+def _asked_key(config: RunConfig) -> list[Any]:
+    """What every condition of the interventions depends on, whichever neurons are edited how."""
     from cotlens.data.plain import QUESTIONS_READ, TEXTS_READ, load_plain_questions, load_plain_texts
-    from cotlens.intervene.sets import list_files
 
     plain = [load_plain_texts(limit=TEXTS_READ), load_plain_questions(limit=QUESTIONS_READ)]
-    read = content_hash(_reference_texts(config), plain if config.intervene.specificity else [])
-    return [config.intervene.model_dump(), list_files(config), read]
+    return [config.intervene.variant, config.intervene.questions, content_hash(plain, _reference_texts(config))]
+
+
+def _edited_key(config: RunConfig) -> list[Any]:
+    from cotlens.intervene.sets import list_files
+
+    return [config.intervene.model_dump(), list_files(config)]
 
 
 def _reference_texts(config: RunConfig) -> list[str]:
-    """The text that coefficients are taken from; none where no edit does so."""
+    """The text that coefficients are taken from by some edits."""
     from cotlens.data.plain import load_plain_texts
 
-    if not any(edit.kind in ("mean", "resample") for edit in config.intervene.edits):
-        return []
     return [text.text for text in load_plain_texts(config.intervene.reference)]

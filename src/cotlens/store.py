@@ -14,7 +14,7 @@ import io
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -303,9 +303,13 @@ class RunWriter(Run):
 
     def reopen_tables(self, stage: str) -> None:
         """Have the files of ``stage`` under ``analysis/`` made again, from its other files."""
+        self.manifest.stages[stage].status = "running"
+        self.forget_parts(stage, lambda name: name.startswith("analysis/"))
+
+    def forget_parts(self, stage: str, is_gone: Callable[[str], bool]) -> None:
+        """Take files of ``stage`` out of the manifest by their names, which counts when that is saved next."""
         record = self.manifest.stages[stage]
-        record.parts = {name: part for name, part in record.parts.items() if not name.startswith("analysis/")}
-        record.status = "running"
+        record.parts = {name: part for name, part in record.parts.items() if not is_gone(name)}
 
     def has_part(self, stage: str, name: str) -> bool:
         return name in self.manifest.stages[stage].parts

@@ -3,7 +3,13 @@ import pytest
 from scipy.stats import binomtest
 
 from cotlens.analyze import wilson
-from cotlens.analyze.failure_tables import completion_failures, failure_shares, intervention_failures
+from cotlens.analyze.failure_tables import (
+    EDIT,
+    UNTOUCHED,
+    completion_failures,
+    failure_shares,
+    intervention_failures,
+)
 from cotlens.config import AnalyzeConfig
 
 CONFIG = AnalyzeConfig(bootstrap=300, permutations=99)
@@ -48,13 +54,16 @@ def test_shares_and_shifts_are_those_counted_by_hand() -> None:
 def test_draws_of_an_edit_count_as_their_mean_by_question() -> None:
     sets = {("none", 0): [RIGHT, RIGHT], ("random", 0): [RIGHT, SLIP], ("random", 1): [SLIP, SLIP]}
     rows = [
-        {"target": "reasoning", "scope": "set", "set": name, "kind": "noise", "dose": 1.0, "draw": draw}
+        {"target": None if name == "none" else "reasoning", "scope": None if name == "none" else "set", "set": name}
+        | {"kind": "none" if name == "none" else "noise", "dose": 0.0 if name == "none" else 2.0, "draw": draw}
         | {"question_id": f"q{place}", "answer": "1", "correct": text == RIGHT, "text": text, "stop_reason": "stop"}
         for (name, draw), texts in sets.items()
         for place, text in enumerate(texts)
     ]
     found = intervention_failures(pl.DataFrame(rows), _completions())
     assert found.height == 6
-    table = failure_shares(found, ["set", "kind", "dose"], ("none", "noise", 1.0), CONFIG, seed=0)
+    table = failure_shares(found, EDIT, UNTOUCHED, CONFIG, seed=0)
     slips = table.filter(pl.col("class") == "arithmetic_slip", set="random").row(0, named=True)
     assert (slips["share"], slips["difference"], slips["questions"], slips["completions"]) == (0.75, 0.75, 2, 4)
+    untouched = table.filter(pl.col("class") == "correct", set="none").row(0, named=True)
+    assert (untouched["share"], untouched["completions"], untouched["difference"]) == (1.0, 2, None)

@@ -222,6 +222,47 @@ def test_a_part_that_is_missing_is_made_again_alone(settings: dict[str, Any], di
     assert {path for path, time in parts.items() if path.stat().st_mtime_ns != time} == {lost}
 
 
+def test_other_sets_and_edits_keep_the_conditions_that_are_the_same(
+    settings: dict[str, Any], discovered: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "list.txt"
+    file.write_text("L2N17\n")
+    listed = f"list:{file}"
+    first = with_intervene(settings, sets=["reasoning", listed], edits=[{"kind": "zero"}, {"kind": "mean"}])
+    run_pipeline(first, discovered, only="intervene")
+    before = {path.name: path.stat().st_mtime_ns for path in (discovered / "interventions").iterdir()}
+    file.write_text("L2N40\n")
+    second = with_intervene(settings, sets=["concepts", "reasoning", listed], control_draws=2)
+    found = run_pipeline(second, discovered, only="intervene")
+    made = {
+        path.name for path in (discovered / "interventions").iterdir()
+        if before.get(path.name) != path.stat().st_mtime_ns
+    }  # fmt: skip
+    assert "reasoning-set-zero-1.0-random-01.parquet" in made, "one more draw"
+    assert not made & {
+        "none-00.parquet",
+        "reasoning-set-zero-1.0-00.parquet",
+        "reasoning-set-zero-1.0-random-00.parquet",
+    }
+    assert {name for name in before if name.startswith("list_")} & made, "another neuron is listed"
+    asked = found.interventions().filter(pl.col("set") != "none").select("target", "kind").unique()
+    assert set(asked.rows()) == {(name, "zero") for name in ("concept:add", "reasoning", listed)}
+    assert set(found.analysis("effects")["target"]) == {"concept:add", "reasoning", listed}
+    whole = run_pipeline(second, tmp_path / "whole", only="intervene")
+    assert found.analysis("effects").equals(whole.analysis("effects"))
+    assert found.intervention_sets().equals(whole.intervention_sets())
+
+
+def test_plain_text_can_be_read_later(settings: dict[str, Any], discovered: Path) -> None:
+    run_pipeline(with_intervene(settings, control_draws=0), discovered, only="intervene")
+    before = {path: path.stat().st_mtime_ns for path in (discovered / "interventions").iterdir()}
+    found = run_pipeline(with_intervene(settings, control_draws=0, specificity=True), discovered, only="intervene")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert found.specificity()["set"].unique().sort().to_list() == ["none", "reasoning"]
+    without = run_pipeline(with_intervene(settings, control_draws=0), discovered, only="intervene")
+    assert set(without.analysis("effects")["measure"]) == {"accuracy", "answered", "tokens"}
+
+
 def test_large_sets_take_turns(settings: dict[str, Any], discovered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = importlib.import_module("cotlens.intervene.stage")
     config = with_intervene(settings, scopes=["set", "rest"])

@@ -22,7 +22,7 @@ from cotlens.store import RunWriter
 from cotlens.stored_texts import stored_variants
 from cotlens.types import Silent
 
-__all__ = ["SETS_PART", "discovered", "make_members"]
+__all__ = ["SETS_PART", "changed_targets", "discovered", "make_members"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +45,13 @@ def discovered(run: RunWriter) -> pl.DataFrame:
 def make_members(run: RunWriter, load: Callable[[], LanguageModel]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The members of all sets and of their random sets, and how well these match.
 
-    The model is loaded only for rankers other than the run's own, and for neurons that were never active. Members that
-    are stored already are taken from there.
+    The model is loaded only for rankers other than the run's own, and for neurons that were never active.
 
     Returns:
         set, target, draw, layer, neuron; and the rows of ``analysis/control_balance.parquet``.
     """
     config = run.config
-    sets = _stored_sets(run) if run.has_part("intervene", SETS_PART) else _find_sets(run, load)
+    sets = _find_sets(run, load)
     known = covariates(run.neurons(), run.part_paths("discover", "activations/")) if sets else None
     members, balances = [pl.DataFrame(schema=_SCHEMA)], [pl.DataFrame(schema=_BALANCE)]
     for target, own in sets.items():
@@ -65,17 +64,30 @@ def make_members(run: RunWriter, load: Callable[[], LanguageModel]) -> tuple[pl.
     return pl.concat(members), pl.concat(balances)
 
 
-def _stored_sets(run: RunWriter) -> dict[str, pl.DataFrame]:
-    own = run.intervention_sets().filter(pl.col("set") == pl.col("target"))
-    parts = own.partition_by("set", as_dict=True, maintain_order=True)
-    return {name: part.select(_MEMBER) for (name,), part in parts.items()}
+def changed_targets(run: RunWriter, members: pl.DataFrame) -> set[str]:
+    """The sets of which something that is stored holds other neurons than ``members`` has now."""
+    if not run.has_part("intervene", SETS_PART):
+        return {name for name in members["target"] if name.startswith("list:")}  # whose file may be another one
+    keys = ["target", "set", "draw"]
+    before, now = (rows.group_by(keys).agg(_MEMBER) for rows in (run.intervention_sets(), members))
+    both = before.join(now, on=keys, suffix="_now")
+    differs = pl.any_horizontal(pl.col(name) != pl.col(f"{name}_now") for name in _MEMBER)
+    return set(both.filter(differs)["target"])
 
 
 def _find_sets(run: RunWriter, load: Callable[[], LanguageModel]) -> dict[str, pl.DataFrame]:
     model = run.manifest.model
     check_layers(run.config, run.config.model.name, model.get("n_layers"), model.get("d_ff"))
     found = Found(run.concepts(), discovered(run), cache(lambda ranker: _scores(run, load, ranker)))
-    return find_sets(run.config.intervene.sets, found)
+    return find_sets(run.config.intervene.sets, found, _stored_sets(run))
+
+
+def _stored_sets(run: RunWriter) -> dict[str, pl.DataFrame]:
+    if not run.has_part("intervene", SETS_PART):
+        return {}
+    own = run.intervention_sets().filter(pl.col("set") == pl.col("target"))
+    parts = own.partition_by("set", as_dict=True, maintain_order=True)
+    return {name: part.select(_MEMBER) for (name,), part in parts.items()}
 
 
 def _draws(matcher: Matcher, target: str, count: int, seed: int) -> list[pl.DataFrame]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -202,15 +202,24 @@ def list_files(config: RunConfig) -> list[list[NeuronId]]:
     return [read_list(one.argument) for one in named if one.kind == "list:"]
 
 
-def find_sets(names: tuple[str, ...], found: Found) -> dict[str, pl.DataFrame]:
+def find_sets(
+    names: Sequence[str], found: Found, known: Mapping[str, pl.DataFrame] | None = None
+) -> dict[str, pl.DataFrame]:
     """The members, layer and neuron in order, of every set that is named; of one that two names mean, once.
+
+    Args:
+        names: as in ``intervene.sets``.
+        found: in what to look them up.
+        known: members that were found before; they are not looked up again, unless they come from a file.
 
     Raises:
         InputError: a set has no members.
     """
     sets: dict[str, pl.DataFrame] = {}
     for name in names:
-        sets |= NamedSet.parse(name).find(found)
+        named = NamedSet.parse(name)
+        lasting = {} if named.kind == "list:" else known or {}
+        sets |= {name: lasting[name]} if name in lasting else named.find(found)
     return sets
 
 

@@ -15,7 +15,7 @@ from cotlens.data.answers import decimal_text
 from cotlens.data.plain import QUESTIONS_READ, TEXTS_READ
 from cotlens.generate.answering import Answer, Task, answer, ask
 from cotlens.intervene.conditions import UNTOUCHED, Condition, make_conditions
-from cotlens.intervene.members import SETS_PART, discovered, make_members
+from cotlens.intervene.members import SETS_PART, changed_targets, discovered, make_members
 from cotlens.intervene.reference import Reference
 from cotlens.intervene.specificity import score_plain
 from cotlens.model.additive import Edit
@@ -44,11 +44,7 @@ def intervene_stage(run: RunWriter, load: Callable[[], LanguageModel], progress:
         InputError: a set has no members.
     """
     questions = _questions(run)
-    if not (run.has_part(_STAGE, SETS_PART) and run.has_part(_STAGE, _BALANCE)):
-        members, balance = make_members(run, load)
-        run.add_frame(_STAGE, _BALANCE, balance)
-        run.add_frame(_STAGE, SETS_PART, members)
-    conditions = make_conditions(run.config.intervene, run.intervention_sets(), discovered(run))
+    conditions = _conditions(run, load)
     if questions.is_empty() and conditions:
         logger.warning("intervene: no question is left to ask, so no set of neurons is edited")
         conditions = []
@@ -57,6 +53,24 @@ def intervene_stage(run: RunWriter, load: Callable[[], LanguageModel], progress:
     if run.config.intervene.specificity and conditions:
         work.read_plain([UNTOUCHED, *conditions])
     write_edit_tables(run)
+
+
+def _conditions(run: RunWriter, load: Callable[[], LanguageModel]) -> list[Condition]:
+    """What the settings ask for. Of what earlier settings asked for, that is kept which is still the same."""
+    config = run.config.intervene
+    if run.has_part(_STAGE, SETS_PART) and run.has_part(_STAGE, _BALANCE):
+        return make_conditions(config, run.intervention_sets(), discovered(run))
+    members, balance = make_members(run, load)
+    conditions = make_conditions(config, members, discovered(run))
+    changed = changed_targets(run, members)
+    same = [UNTOUCHED, *(one for one in conditions if one.target not in changed)]
+    folders = ["interventions", "specificity"] if config.specificity else ["interventions"]
+    kept = {f"{folder}/{one.part}" for folder in folders for one in same}
+    run.forget_parts(_STAGE, lambda name: name.startswith(("interventions/", "specificity/")) and name not in kept)
+    run.save_manifest()  # before the sets that they belonged to are replaced
+    run.add_frame(_STAGE, SETS_PART, members)
+    run.add_frame(_STAGE, _BALANCE, balance)  # comes last: with it, the sets are those of the present settings
+    return conditions
 
 
 def _questions(run: RunWriter) -> pl.DataFrame:
