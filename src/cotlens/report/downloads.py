@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from cotlens.report.figure import WIDE, Figure
 from cotlens.report.png import small_png
-from cotlens.report.svg import compact, to_svg
+from cotlens.report.svg import to_svg
+from cotlens.report.svg_text import compact
 
 __all__ = ["Download", "downloads", "figure_csv", "figure_png", "figure_svg"]
 
