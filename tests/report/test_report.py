@@ -365,7 +365,7 @@ EMPTY_CASES = {
     "no tokens": ({"tokens": []}, ["there is no question to walk through"]),
     "one draw set to zero": (
         {"kind": "zero", "reasoning_draws": 1},
-        ["set to zero (zero), accuracy under cot was 25.0% (interval 4.6–69.9%)"],
+        ["set to zero, accuracy under cot was 25.0% (interval 4.6–69.9%)"],
     ),
 }
 

@@ -18,7 +18,7 @@ __all__ = ["Download", "downloads", "figure_csv", "figure_png", "figure_svg"]
 #: Pixels of a PNG for each of the figure.
 _SCALE = 1.5
 #: What stands for itself in an address within an attribute.
-_PLAIN = " !$()*+,-./:;=?@_~"
+_PLAIN = " !$()*+,-./;=?@_~"
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,10 +110,10 @@ def told(layer: Any, aloud: bool = True) -> Any:
     """
     import altair as alt
 
-    layer = layer.encode(tooltip="tip:N")
+    layer = layer.encode(tooltip=alt.Tooltip("tip:N"))
     if aloud:
-        layer.mark = alt.MarkDef(**layer.mark.to_dict(validate=False) | {"aria": True})
-        layer = layer.encode(description="tip:N")
+        layer.mark["aria"] = True
+        layer = layer.encode(description=alt.Description("tip:N"))
     return layer
 
 
