@@ -119,6 +119,21 @@ def stall(seconds: float) -> Action:
     return act
 
 
+def drip(seconds: float, head: bool = False) -> Action:
+    """A byte now and then, of the head of a response or of its body."""
+
+    def act(request: Request) -> None:
+        file = request.handler.wfile
+        start = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n"
+        file.write(start + (b"X-Slow: " if head else b"\r\n"))
+        for _ in range(int(seconds / 0.1)):
+            file.write(b" ")
+            file.flush()
+            threading.Event().wait(0.1)
+
+    return act
+
+
 @dataclass
 class JudgeServer:
     """``script`` holds the next actions, ``rule`` answers when it is empty; ``requests`` keeps what came."""
@@ -159,6 +174,12 @@ def serve_judge() -> Iterator[JudgeServer]:
                 super().handle()
             except (ConnectionError, ValueError, OSError):
                 self.close_connection = True
+
+        def finish(self) -> None:
+            try:
+                super().finish()
+            except OSError:  # the client has gone; what was to be sent to it is still in the buffer
+                self.rfile.close()
 
         def log_message(self, *_: object) -> None:
             pass

@@ -1,7 +1,6 @@
 """Not one byte of a key in anything that is shown or kept."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from tests.judge_server import Request, serve_judge, text
 from tests.labelled_run import make_projected_run
 
 from cotlens.config import LabelConfig, load_config
-from cotlens.credentials import RedactingFilter, clean_url, keep_secret, redact, redact_data, user_info
+from cotlens.credentials import clean_url, keep_secret, redact, redact_data, user_info
 from cotlens.errors import ConfigError
 
 CANARY = "sk-canary-7Qv2MxP9rT4wZ8yK1nB6"
@@ -68,6 +67,34 @@ def test_a_canary_key_is_nowhere(way: str, tmp_path: Path) -> None:
     assert all(CANARY in header or header.startswith("Basic ") for header in sent), "the key was used"
 
 
+def test_pieces_of_a_key_alone_are_hidden_too(tmp_path: Path) -> None:
+    run = make_projected_run(tmp_path / "run")
+
+    def echo_pieces(request: Request) -> None:
+        key = request.headers["authorization"].removeprefix("Bearer ")
+        pieces = f"{key[:13]} and {key[9:22]} and {key[-11:]}"
+        if len(request.body["messages"]) > 2:
+            error = {"message": f"Incorrect key: {key[:5]}*****{key[-4:]}, or {pieces}", "code": "invalid_api_key"}
+            request.send(401, json.dumps({"error": error}))
+        else:
+            text(f"Your key has {pieces}")(request)
+
+    with serve_judge() as server:
+        server.rule = echo_pieces
+        environment = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+        environment |= {"COTLENS_CACHE": str(tmp_path / "cache"), "OPENAI_LOG": "debug", "OPENAI_API_KEY": CANARY}
+        words = ["label", str(run.path), "--judge", "openai/gpt-4o", "--debug", "--judge-base-url", f"{server.url}/v1"]
+        done = subprocess.run(
+            [sys.executable, "-m", "cotlens.cli", *words],
+            capture_output=True, check=False, timeout=120, cwd=tmp_path, env=environment,
+        )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert b"401: Incorrect key: [hidden], or [hidden]" in done.stderr
+    seen = done.stdout + done.stderr + everything(tmp_path)
+    assert not [piece for piece in (CANARY[n : n + 6] for n in range(3, len(CANARY) - 5)) if piece.encode() in seen]
+    assert CANARY[-4:].encode() not in seen, "not even what the server leaves of it"
+
+
 def test_pieces_and_encodings_of_a_secret_are_hidden() -> None:
     secret = keep_secret("s3cret/value+of=mine")
     for form in (secret, "s3cret%2Fvalue%2Bof%3Dmine", b64encode(secret.encode()).decode(), secret[:10], secret[5:]):
@@ -80,13 +107,6 @@ def test_what_is_no_secret_makes_no_hole() -> None:
     for word in ("", "x", "ollama", "EMPTY"):
         keep_secret(word)
     assert redact("ollama x EMPTY") == "ollama x EMPTY"
-
-
-def test_log_lines_are_redacted() -> None:
-    keep_secret(CANARY)
-    record = logging.LogRecord("n", logging.INFO, "p", 1, "key %s", (CANARY,), None)
-    assert RedactingFilter().filter(record)
-    assert record.getMessage() == "key [hidden]"
 
 
 def test_a_url_loses_its_password_and_keeps_it_in_memory() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from pyarrow import parquet
 
 from cotlens import LanguageModel, RunConfig, load_config, top_neurons
 from cotlens.capture import RANKERS, Passage, memory, readers
@@ -189,11 +190,21 @@ def test_a_variant_that_is_done_needs_no_prefix(
 def recording(run: RunWriter, names: list[str]) -> Callable[..., None]:
     original = run.add_frame
 
-    def add_frame(stage: str, name: str, frame: pl.DataFrame) -> None:
+    def add_frame(stage: str, name: str, frame: pl.DataFrame, rows_together: int | None = None) -> None:
         names.append(name)
-        original(stage, name, frame)
+        original(stage, name, frame, rows_together)
 
     return add_frame
+
+
+def test_a_completion_can_be_read_without_the_whole_part(
+    llama: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discover, "ROWS_TOGETHER", 10)
+    with stored(tmp_path / "run", {"cot-0000": completions("cot", 3, 4)}) as run:
+        discover_stage(run, llama, Silent())
+        written = parquet.read_metadata(run.path / "activations" / "cot-0000.parquet")
+    assert [written.row_group(group).num_rows for group in range(written.num_row_groups)] == [10, 10, 10, 6]
 
 
 def test_prompts_that_share_nothing_have_no_prefix(llama: LanguageModel, tmp_path: Path) -> None:
@@ -242,9 +253,9 @@ def test_memory_is_flat_in_the_number_of_questions(llama: LanguageModel, tmp_pat
             frames.clear()
             original, before, found = run.add_frame, bytes_alive(), []
 
-            def add_frame(stage: str, name: str, frame: pl.DataFrame) -> None:
+            def add_frame(stage: str, name: str, frame: pl.DataFrame, rows_together: int | None = None) -> None:
                 found.append(bytes_alive() - before)
-                original(stage, name, frame)
+                original(stage, name, frame, rows_together)
 
             run.add_frame = add_frame  # type: ignore[method-assign]
             discover_stage(run, llama, Silent())

@@ -51,7 +51,7 @@ def test_every_cotlens_command_works(command: str, tmp_path: Path, llama_folder:
     small = [
         f"--set=model.name={llama_folder}", "--set=problems.source=mini", "--set=problems.limit=2",
         "--set=generate.max_new_tokens=4", "--set=prompt.shots=1", "--set=discover.top_k=5",
-        "--set=intervene.control_draws=1",
+        "--set=intervene.control_draws=1", "--set=label.min_layer=0",
     ]  # fmt: skip
     run = tmp_path / "run"
     entry = {"id": "plain", "name": "plain", "seeds": ["a", "b"], "question": "Plain?"}

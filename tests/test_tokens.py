@@ -1,6 +1,6 @@
 import pytest
 
-from cotlens.tokens import visible
+from cotlens.tokens import printable, visible
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,7 @@ def test_what_can_not_be_seen_is_shown(token: str, shown: str) -> None:
 def test_long_texts_are_cut() -> None:
     assert visible("x" * 100_000) == "x" * 23 + "…"
     assert visible("abcdef", most=4) == "abc…"
+
+
+def test_a_printable_text_keeps_its_spaces_and_lines() -> None:
+    assert printable("a b\n\tc \x1b[0m\r\u202e") == "a b\n\tc \\x1b[0m\\x0d\\u202e"

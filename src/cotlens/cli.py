@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cotlens.credentials import RedactingFilter, keep_environment, redact
+from cotlens.credentials import keep_environment
 from cotlens.errors import CotlensError, InputError, InterruptedRunError, JudgeStoppedError
+from cotlens.messages import PresentableFormatter, presentable
 
 if TYPE_CHECKING:
     from cotlens.config import RunConfig
+    from cotlens.model.source import ModelSource
     from cotlens.store import Run
-    from cotlens.types import NeuronId
 
 __all__ = ["app", "main"]
 
@@ -77,12 +78,20 @@ Judges = Annotated[
 ]  # fmt: skip
 BaseUrl = Annotated[
     list[str] | None,
-    typer.Option("--judge-base-url", metavar="URL", help="The judge's server, as URL or JUDGE=URL. Repeatable."),
+    typer.Option(
+        "--judge-base-url",
+        metavar="URL",
+        help="The judge's server, as URL; with judges of several providers JUDGE=URL for each. Repeatable.",
+    ),
 ]
 ApiVersion = Annotated[str | None, typer.Option("--judge-api-version", help="Azure's API version.", show_default=False)]
 ApiKey = Annotated[
     str | None,
-    typer.Option("--judge-api-key", help="The judge's key; better set in the environment.", show_default=False),
+    typer.Option(
+        "--judge-api-key",
+        help="The judge's key, where all judges are at one server; better set in the environment.",
+        show_default=False,
+    ),
 ]
 MaxCost = Annotated[
     float | None, typer.Option("--max-cost-usd", help="Most that judging may cost in this run.", show_default=False)
@@ -204,7 +213,11 @@ def _run_stage(stage: str, run_dir: Path, overrides: list[str] | None, flags: di
 
     _check_own_settings(stage, overrides or ())
     config = load_config(overrides=overrides or (), flags=flags, base=open_run(run_dir).config)
-    _run(config, run_dir, new_run=False, as_json=as_json, stage=stage)
+    _run(config, run_dir, new_run=False, as_json=as_json, stage=_LAST_PART.get(stage, stage))
+
+
+#: Of a command that runs several stages the one that comes last.
+_LAST_PART = {"project": "similar"}
 
 
 @app.command()
@@ -223,7 +236,7 @@ def generate(
 
 
 _stage_command("discover", "Record the top-K neurons of every layer at every generated token.")
-_stage_command("project", "Find the tokens that each discovered neuron promotes and suppresses.")
+_stage_command("project", "Find the tokens that each discovered neuron promotes and suppresses, and similar neurons.")
 
 
 @app.command()
@@ -267,7 +280,7 @@ def label(
 
 _stage_command("reread", "Read one variant's texts after every variant's prompt, if analyze.reread says so.")
 _stage_command("analyze", "Compute accuracies, activity, comparisons and failures.")
-_stage_command("intervene", "Corrupt the reasoning neurons, and matched random ones.")
+_stage_command("intervene", "Edit sets of neurons, and random ones that match them.")
 _stage_command("report", "Write report.html.")
 
 
@@ -519,11 +532,15 @@ def neuron(
 ) -> None:
     """Show the tokens that a neuron promotes and suppresses."""
     from cotlens import terminal
+    from cotlens.model.limits import check_token_count
     from cotlens.types import NeuronId
 
     wanted = NeuronId.parse(name)
     _check_norm(norm)
-    lm = _load(model, device, dtype, trust_remote_code, wanted)
+    source = _look_up(model, device, dtype)
+    source.check_neuron(wanted)
+    check_token_count(source, "--top-n", top_n)
+    lm = _load(model, device, dtype, trust_remote_code)
     from cotlens.inspect import describe_neuron
 
     description = describe_neuron(lm, wanted, top_n, norm)
@@ -547,9 +564,14 @@ def search(
 ) -> None:
     """Show the neurons that promote or suppress a token most."""
     from cotlens import terminal
+    from cotlens.model.limits import check_neuron_count
 
     checked = _check_norm(norm)
-    chosen = _pick_token(model, token, token_id, trust_remote_code)
+    if (token is None) == (token_id is None):
+        raise InputError('give one token, as in: cotlens search MODEL " plus", or its id with --token-id')
+    source = _look_up(model, device, dtype)
+    check_neuron_count(source, "--top-k", top_k)
+    chosen = _pick_token(source, token, token_id, trust_remote_code)
     lm = _load(model, device, dtype, trust_remote_code)
     from cotlens.project.search import describe_token
 
@@ -570,16 +592,19 @@ def atlas(
 ) -> None:
     """Write the projection of every neuron to a Parquet file."""
     from cotlens import terminal
+    from cotlens.atlas_file import check_atlas_path
+    from cotlens.model.limits import check_token_count
     from cotlens.model.source import resolve_model
 
     checked = _check_norm(norm)
-    source = resolve_model(model)
-    from cotlens.atlas import check_atlas_path, write_atlas
-
     check_atlas_path(out)
+    check_token_count(_look_up(model, device, dtype), "--top-n", top_n)
     lm = _load(model, device, dtype, trust_remote_code)
+    from cotlens.atlas import write_atlas
+
+    fingerprint = resolve_model(model).fingerprint()["fingerprint"]
     with terminal.RichProgress() as progress:
-        written = write_atlas(lm, out, top_n, checked, source.fingerprint()["fingerprint"], progress)
+        written = write_atlas(lm, out, top_n, checked, fingerprint, progress)
     _print({"file": str(out), "size_bytes": out.stat().st_size} | written, as_json, terminal.atlas_line)
 
 
@@ -602,9 +627,11 @@ def trace(
 ) -> None:
     """Show which neurons fire, token by token, and what they promote."""
     from cotlens import terminal
+    from cotlens.model.limits import check_top_k
 
     if html is not None and not html.parent.is_dir():
         raise InputError(f"--html {html}: there is no folder {html.parent}; name a file in a folder that is there")
+    check_top_k(_look_up(model, device, dtype), "--top-k", top_k)
     lm = _load(model, device, dtype, trust_remote_code)
     from cotlens.inspect import trace_text
 
@@ -687,19 +714,26 @@ def _print(data: Any, as_json: bool, draw: Any) -> None:
         terminal.draw(draw(data))
 
 
-def _load(
-    model: str,
-    device: str | None,
-    dtype: str | None,
-    trust_remote_code: bool = False,
-    neuron: NeuronId | None = None,
-) -> Any:
+def _look_up(model: str, device: str | None, dtype: str | None) -> ModelSource:
+    """The model's settings, to check flags by, before torch is imported (it takes seconds) and weights are fetched."""
     from cotlens.model.source import resolve_model
 
-    # A wrong name, or a neuron that is not there, is told before torch is imported, which takes seconds.
+    _check_placement(device, dtype)
+    return resolve_model(model, weights=False)
+
+
+def _check_placement(device: str | None, dtype: str | None) -> None:
+    from cotlens.devices import check_device, check_dtype
+
+    check_device(device or "auto")
+    check_dtype(dtype or "float32")
+
+
+def _load(model: str, device: str | None, dtype: str | None, trust_remote_code: bool) -> Any:
+    from cotlens.model.source import resolve_model
+
+    _check_placement(device, dtype)
     source = resolve_model(model)
-    if neuron is not None:
-        source.check_neuron(neuron)
     from cotlens.model.load import load_source
 
     return load_source(source, device or "auto", dtype or "float32", trust_remote_code)
@@ -720,16 +754,18 @@ def _check_norm(norm: str) -> Literal["none", "gamma"]:
     return norm  # type: ignore[return-value]
 
 
-def _pick_token(model: str, token: str | None, token_id: int | None, trust_remote_code: bool) -> int:
-    """The id of the token that the user gave as text or as id; a text that is no token is told before weights load."""
-    if token is not None and token_id is None:
-        tokenizer = _load_tokenizer(model, trust_remote_code)
-        from cotlens.project.search import find_token
+def _pick_token(source: ModelSource, token: str | None, token_id: int | None, trust_remote_code: bool) -> int:
+    """The id of the token that the user gave as text or as id; what is no token is told before weights load."""
+    if token_id is not None:
+        from cotlens.model.limits import check_token_id
 
-        return find_token(tokenizer, token)
-    if token is None and token_id is not None:
+        check_token_id(source, "--token-id", token_id)
         return token_id
-    raise InputError('give one token, as in: cotlens search MODEL " plus", or its id with --token-id')
+    assert token is not None
+    from cotlens.model.load import source_tokenizer
+    from cotlens.project.search import find_token
+
+    return find_token(source_tokenizer(source, trust_remote_code), token)
 
 
 def _flags(
@@ -811,9 +847,9 @@ def _free_folder(wanted: Path) -> Path:
 
 
 def _set_up_logging(debug: bool) -> None:
-    logging.basicConfig(stream=sys.stderr, format="cotlens: %(message)s", level=logging.WARNING, force=True)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, force=True)
     for handler in logging.getLogger().handlers:
-        handler.addFilter(RedactingFilter())
+        handler.setFormatter(PresentableFormatter("cotlens: %(message)s"))
     logging.getLogger("cotlens").setLevel(logging.DEBUG if debug else logging.INFO)
 
 
@@ -838,14 +874,11 @@ def _environment_fault(error: OSError) -> CotlensError:
 
 
 def _fail(error: CotlensError, debug: bool) -> int:
-    from cotlens.redaction import hide_user_info
-
     if debug:
         import traceback
 
-        sys.stderr.write(redact(hide_user_info(traceback.format_exc())))
-    message = redact(hide_user_info(" ".join(str(error).split())))
-    sys.stderr.write(f"cotlens: {message}\n".encode("utf-8", "backslashreplace").decode())
+        sys.stderr.write(presentable(traceback.format_exc()))
+    sys.stderr.write(presentable(f"cotlens: {' '.join(str(error).split())}\n"))
     return error.exit_code
 
 

@@ -201,6 +201,9 @@ class DiscoverConfig(_Section):
     sample_seed: int = Field(default=0, ge=0)
     """Seed of that draw. It depends on the questions' ids alone, so variants share as many questions as they can.
     Paper: 42."""
+    logit_lens: int = Field(default=0, ge=0)
+    """Also record, for each step, the so many likeliest tokens after every layer, if it were the last; none when 0.
+    Takes a product with the unembedding for each layer, which on a small model is several times the forward pass."""
 
 
 class ProjectConfig(_Section):
@@ -248,10 +251,12 @@ class LabelConfig(_Section):
     prompt_version: PositiveInt = 1
     """Version of the texts that a judge reads."""
     base_url: str | dict[str, str] | None = None
-    """URL of the judge's server, such as ``http://localhost:8000/v1``; or a map from judges to URLs. Azure: the
-    endpoint. A user name and password in it are used and not stored."""
+    """URL of the judge's server, such as ``http://localhost:8000/v1``; or a map from judges to URLs, where they are of
+    several providers. Azure: the endpoint. A user name and password in it are used and not stored."""
     api_version: str | None = None
     """Azure's API version; ``OPENAI_API_VERSION`` when absent."""
+    local_dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Precision of a judge on this machine (``hf/MODEL``); that of the studied model when absent."""
     temperature: float = Field(default=0.0, ge=0, le=2)
     """Of a judge behind a server. Left out, and recorded so, where the model takes none."""
     max_reply_tokens: PositiveInt = 300
@@ -260,6 +265,8 @@ class LabelConfig(_Section):
     """Questions put to a server at once."""
     timeout_s: float = Field(default=60.0, gt=0)
     """Longest silence of a server within a call."""
+    deadline_s: float = Field(default=600.0, gt=0)
+    """Longest time for a call, from connecting to the last byte of the reply, however steadily that trickles in."""
     max_attempts: PositiveInt = 6
     """Calls for one question when a server is busy or breaks off."""
     max_wait_s: float = Field(default=300.0, ge=0)
@@ -419,7 +426,7 @@ def default_study() -> RunConfig:
 
 #: How a run is carried out, not what it computes; these may differ when a run is resumed.
 LABEL_OPERATIONAL = frozenset(
-    "concurrency timeout_s max_attempts max_wait_s max_cost_usd max_calls price_in_usd price_out_usd".split()
+    "concurrency timeout_s deadline_s max_attempts max_wait_s max_cost_usd max_calls price_in_usd price_out_usd".split()
 )
 OPERATIONAL = frozenset({"model.device", "generate.batch_size"}) | {f"label.{key}" for key in LABEL_OPERATIONAL}
 

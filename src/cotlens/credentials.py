@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 import os
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-__all__ = ["RedactingFilter", "clean_url", "keep_environment", "keep_secret", "redact", "redact_data", "user_info"]
+__all__ = [
+    "HIDDEN",
+    "clean_url",
+    "keep_environment",
+    "keep_secret",
+    "redact",
+    "redact_data",
+    "user_info",
+]
 
+#: What stands in a text in place of a secret.
 HIDDEN = "[hidden]"
 #: A part of a secret that is at least so long is hidden too.
 _FRAGMENT = 8
@@ -106,16 +114,6 @@ def clean_url(url: str) -> str:
 def user_info(url: str) -> str | None:
     """``user:password`` that was given with ``url``, if any was, in this process."""
     return _user_info.get(url)
-
-
-class RedactingFilter(logging.Filter):
-    """For a log handler: takes secrets out of every line."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        if (hidden := redact(message)) != message:
-            record.msg, record.args = hidden, ()
-        return True
 
 
 def _base64(text: str) -> str:

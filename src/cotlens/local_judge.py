@@ -57,7 +57,7 @@ class LocalJudge:
     def ask(self, question: AnyQuestion) -> Judgement:
         found = self._read(question)
         if isinstance(found, str):
-            return Judgement("failed", None, found, "")
+            return Judgement("failed", None, found, "", lasting=True)
         reason = f"log-probability {found.yes:.2f} for yes, {found.no:.2f} for no"
         share = 1 / (1 + math.exp(max(-700.0, min(700.0, found.no - found.yes))))
         return Judgement("ok", found.yes > found.no, reason, raw=reason, confidence=max(share, 1 - share))

@@ -52,12 +52,13 @@ def stored_variants(run: Run) -> list[StoredVariant]:
 
 
 def _look_through(name: str, parts: Sequence[Path], config: DiscoverConfig) -> StoredVariant:
+    graded = ["correct"] if config.questions == "correct" else []
     prefix: list[int] | None = None
     candidates: list[str] = []
     rows = longest = most_steps = most_texts = part_steps = 0
     for part in parts:
-        frame = pl.read_parquet(part, columns=["token_ids", "prompt_length", "question_id", "correct"])
-        candidates += (frame.filter("correct") if config.questions == "correct" else frame)["question_id"].to_list()
+        frame = pl.read_parquet(part, columns=["token_ids", "prompt_length", "question_id", *graded])
+        candidates += (frame.filter("correct") if graded else frame)["question_id"].to_list()
         texts = frame.select("token_ids", "prompt_length").rows()
         for ids, prompt_length in texts:
             own = ids[: prompt_length - 1]  # the last one predicts the first step

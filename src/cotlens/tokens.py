@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["readable", "visible"]
+__all__ = ["printable", "readable", "visible"]
 
 _SHOWN = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 # Unicode categories that can't be seen, or that act on the text around them: control, format, surrogate, unassigned.
@@ -24,6 +24,12 @@ def readable(text: str, most: int = 2000) -> str:
     """``text`` with its spaces and line breaks as they are, and whatever could hide or act escaped as in `visible`."""
     cut = text if len(text) <= most else text[: most - 1] + "…"
     return "".join(char if char in " \n" else visible(char) for char in cut)
+
+
+def printable(text: str) -> str:
+    """``text`` as it is, but for what could hide or act (escapes, direction marks), which is escaped; so that it can be
+    written to a terminal. Spaces, tabs and line breaks stay."""
+    return "".join(char if char in " \n\t" else _escape(char) for char in text)
 
 
 def _escape(char: str) -> str:

@@ -220,7 +220,7 @@ def test_replies_outlive_a_change_of_settings(tmp_path: Path) -> None:
 def test_judgements_are_what_the_docs_promise(tmp_path: Path) -> None:
     run = label(make_projected_run(tmp_path / "run"))
     fields = "kind neuron sign concept judge status verdict reason raw tokens cost_usd confidence answer input_tokens"
-    fields += " output_tokens calls adapted source tag question_hash entry"
+    fields += " output_tokens calls adapted lasting source tag question_hash entry"
     for line in (run.path / "judgements.jsonl").read_text().splitlines():
         assert list(json.loads(line)) == fields.split()
     assert run.reliability().columns == "measure judge other concept count total value low high".split()

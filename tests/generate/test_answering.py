@@ -26,7 +26,7 @@ class Script:
         self.texts, self.asked, self.interventions = list(texts), [], []
         patch.setattr(answering, "complete", lambda *a, **more: reversed(list(enumerate(self.take(*a, **more)))))
 
-    def take(self, lm, prompts, max_new_tokens, stop, batch_size, interventions, prefix_length=None, names=None):
+    def take(self, lm, prompts, rule, batch_size, interventions, prefix_length=None, names=None):
         self.asked.append([lm.decode(list(ids)) for ids in prompts])
         self.interventions.append(interventions)
         assert len(prompts) == len(self.texts[0])

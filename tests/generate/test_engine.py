@@ -10,6 +10,7 @@ import torch
 
 from cotlens import LanguageModel, Noise, Zero, generate, intervene
 from cotlens.errors import EnvironmentFault, InputError
+from cotlens.generate.stopping import StopRule
 from cotlens.model.cache import _RoomyLayer
 from cotlens.model.shared_prefix import RowBatch
 from cotlens.model.slots import SlotCache
@@ -133,7 +134,7 @@ def test_prompts_of_one_intervention_end_before_those_of_the_next_begin(
     edits = [(Zero([(0, n)]),) for n in range(3)]
     each = [edits[n] for n in (2, 0, 1) for _ in prompts]
     ids = [llama.encode(prompt) for prompt in prompts] * 3
-    order = [index for index, _ in engine.complete(llama, ids, 6, (), 4, each)]
+    order = [index for index, _ in engine.complete(llama, ids, StopRule(llama, (), 6), 4, each)]
     assert [index // 4 for index in order] == [0] * 4 + [1] * 4 + [2] * 4
 
 

@@ -76,8 +76,10 @@ def test_an_intervention_that_overflows_is_named(
         generate(llama, prompts, 6, (), batch_size, interventions=each)
     said = str(raised.value)
     assert said.startswith("prompt 2: after 0 new tokens the model's numbers overflow, from layer 1 on, under the ")
-    assert "Zero() on 1 neurons and Scale(factor=1e+18) on 48 neurons and Noise(sigma=1e+19, seed=5) on 48" in said
-    assert said.endswith("use a weaker one (intervene.dose)")
+    assert (
+        "Zero(dose=1.0) on 1 neurons and Scale(factor=1e+18) on 48 neurons and Noise(sigma=1e+19, seed=5) on 48" in said
+    )
+    assert said.endswith("use a weaker one (intervene.edits, doses)")
     assert generate(llama, prompts, 6, (), batch_size) == expected
     assert all(not ffn.down_projection._forward_hooks for ffn in llama.ffn)
 
@@ -87,7 +89,9 @@ def test_a_change_too_large_to_add_is_refused_before_it_is_multiplied_with_zero(
     llama: LanguageModel, prompts: tuple[str, ...], sigma: float
 ) -> None:
     each = [(), (Noise([(0, 1), (1, 3)], sigma=sigma),), (), ()]
-    with pytest.raises(NonFiniteError, match=r"^L0N1: what Noise adds .* use a weaker intervention \(intervene.dose\)"):
+    with pytest.raises(
+        NonFiniteError, match=r"^L0N1: what Noise adds .* use a weaker intervention \(intervene.edits, doses\)"
+    ):
         generate(llama, prompts, max_new_tokens=4, interventions=each)
 
 

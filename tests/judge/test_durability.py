@@ -86,6 +86,8 @@ def test_replies_on_their_way_are_taken_when_it_stops(office: Office) -> None:
     late = threading.Event()
 
     def slow(request: Request) -> None:
+        if len(office.server.requests) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
         late.wait(5)
         say()(request)
 
@@ -95,7 +97,6 @@ def test_replies_on_their_way_are_taken_when_it_stops(office: Office) -> None:
 
     before = signal.signal(signal.SIGTERM, interrupt)
     office.server.rule = slow
-    threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGTERM)).start()
     try:
         with pytest.raises(InterruptedRunError):
             office.answer(many(8), concurrency=4)

@@ -2,13 +2,15 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable
 
 import pytest
 from tests.judge.conftest import CALL_USD, Office, asked, many
-from tests.judge_server import Action, JudgeServer, fail, raw, reset, say, stall, text
+from tests.judge_server import Action, JudgeServer, drip, fail, raw, reset, say, stall, text
 
 from cotlens.errors import InputError, JudgeStoppedError
+from cotlens.judge.faults import BusyFault, DeniedFault, Fault, fault_of_body, fault_of_status
 
 MakeOffice = Callable[..., Office]
 
@@ -48,6 +50,17 @@ def test_a_stalled_body_is_given_up_and_asked_again(make_office: MakeOffice, wai
     assert record["cost_usd"] > CALL_USD, "what may have been charged for counts"
 
 
+@pytest.mark.parametrize("head", [True, False])
+def test_a_reply_that_trickles_in_is_broken_off(head: bool, make_office: MakeOffice, waits: list[float]) -> None:
+    office = make_office(timeout_s=5.0, deadline_s=1.0)
+    office.server.script = [drip(8.0, head=head)]
+    started = time.monotonic()
+    [record] = office.answer([asked(" plus")])
+    assert time.monotonic() - started < 6
+    assert (record["verdict"], record["calls"]) == (True, 2)
+    assert record["cost_usd"] > CALL_USD, "what may have been charged for counts"
+
+
 def test_retry_after_is_honoured(office: Office, waits: list[float]) -> None:
     office.server.script = [fail(429, headers={"Retry-After": "41"}), fail(429, headers={"retry-after-ms": "90000"})]
     office.answer([asked(" plus")])
@@ -80,6 +93,49 @@ def test_a_server_that_is_away_stops_the_run(make_office: MakeOffice, waits: lis
     assert len(office.server.requests) == 8
 
 
+RATE_LIMIT = (
+    "Rate limit reached for gpt-4o in organization org-abc on requests per min (RPM): Limit 3, Used 3, Requested 1. "
+    "Please try again in 20s. You can increase your rate limit by adding a payment method to your account at "
+    "https://platform.openai.com/account/billing."
+)
+PLAN = "You exceeded your current quota, please check your plan and billing details."
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "headers", "kind"),
+    [
+        (429, {"message": RATE_LIMIT, "type": "requests", "code": "rate_limit_exceeded"}, {}, BusyFault),
+        (429, {"message": RATE_LIMIT, "type": "tokens", "code": None}, {}, BusyFault),
+        (429, {"message": PLAN, "code": 429, "status": "RESOURCE_EXHAUSTED"}, {}, BusyFault),
+        (429, {"message": RATE_LIMIT}, {"retry-after": "20"}, BusyFault),
+        (429, {"message": "slow down"}, {}, BusyFault),
+        (429, {"type": "rate_limit_error", "message": "see your billing page"}, {}, BusyFault),
+        (429, {"message": PLAN, "code": "insufficient_quota"}, {"retry-after": "20"}, DeniedFault),
+        (429, {"message": PLAN, "type": "insufficient_quota", "code": None}, {}, DeniedFault),
+        (429, {"message": PLAN}, {}, DeniedFault),
+        (429, {"message": PLAN, "code": "429"}, {}, DeniedFault),
+        (400, {"code": "billing_hard_limit_reached", "type": "invalid_request_error"}, {}, DeniedFault),
+        (400, {"message": "Your credit balance is too low", "type": "invalid_request_error"}, {}, DeniedFault),
+        (403, {"message": "no"}, {}, DeniedFault),
+        (200, {"message": PLAN, "code": "insufficient_quota"}, {}, DeniedFault),
+        (200, {"message": RATE_LIMIT, "code": "rate_limit_exceeded"}, {}, BusyFault),
+    ],
+)  # fmt: skip
+def test_what_is_about_money_is_told_by_its_code_first(
+    status: int, error: dict[str, object], headers: dict[str, str], kind: type[Fault]
+) -> None:
+    body = json.dumps({"error": error})
+    found = fault_of_body(body) if status == 200 else fault_of_status(status, headers, body)
+    assert type(found) is kind
+
+
+def test_a_rate_limit_that_speaks_of_payment_is_waited_out(office: Office, waits: list[float]) -> None:
+    office.server.script = [fail(429, RATE_LIMIT, {"Retry-After": "20"}, type="requests", code="rate_limit_exceeded")]
+    [record] = office.answer([asked(" plus")])
+    assert (record["verdict"], record["calls"]) == (True, 2)
+    assert 20 <= sum(waits) < 30
+
+
 @pytest.mark.parametrize(
     "action",
     [
@@ -106,6 +162,15 @@ def test_without_credentials_or_quota_nothing_is_tried_again(action: Action, off
         (
             fail(400, "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
                  "'max_completion_tokens' instead.", param="max_tokens", code="unsupported_parameter"),
+            "max_tokens sent as max_completion_tokens", "max_tokens", "max_completion_tokens",
+        ),
+        (
+            fail(400, "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+                 "'max_completion_tokens' instead."),
+            "max_tokens sent as max_completion_tokens", "max_tokens", "max_completion_tokens",
+        ),
+        (
+            fail(400, "Use 'max_completion_tokens' in place of 'max_tokens'; temperature may stay"),
             "max_tokens sent as max_completion_tokens", "max_tokens", "max_completion_tokens",
         ),
         (
@@ -136,6 +201,20 @@ def test_a_parameter_that_can_not_be_adapted_is_an_error_of_one_line(office: Off
     with pytest.raises(InputError, match=r"judge openai/gpt-4o: 400: temperature is wrong"):
         office.answer([asked(" plus")])
     assert len(office.server.requests) == 2
+
+
+def test_a_limit_that_is_wrong_under_either_name_is_an_error_of_one_line(office: Office) -> None:
+    office.server.rule = fail(400, "max_tokens is too large: 300. This model writes at most 200.")
+    with pytest.raises(InputError, match="400: max_tokens is too large"):
+        office.answer([asked(" plus")])
+    assert len(office.server.requests) == 2
+
+
+def test_what_a_server_leaves_of_a_key_is_hidden() -> None:
+    said = str(
+        fault_of_status(401, {}, json.dumps({"error": {"message": "Bad key: sk-proj-a1***********Zz9Q. Again"}}))
+    )
+    assert said == "401: Bad key: [hidden] Again"
 
 
 def test_a_model_that_is_not_there_is_an_error_of_one_line(office: Office) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from tests.judge.conftest import CALL_USD, PRICES, Office, asked, many
-from tests.judge_server import fail, text
+from tests.judge_server import USAGE, Action, fail, raw, text
 
 from cotlens.config import LabelConfig
 from cotlens.errors import ConfigError, InputError, JudgeStoppedError
 from cotlens.judge.ledger import Ledger, Stop
 from cotlens.judge.prices import list_price
-from cotlens.judge.registry import check_judge, judge_price
+from cotlens.judge.registry import check_judge, judge_price, kept_servers, make_judge
 
 MakeOffice = Callable[..., Office]
 
@@ -54,6 +54,54 @@ def test_a_reply_without_usage_counts_at_the_most_it_can_cost(office: Office) ->
         {"id": r.id, "verdict": "yes", "reason": "", "confidence": 1}), usage=None)  # fmt: skip
     [record] = office.answer([asked(" plus")])
     assert record["cost_usd"] > 2 * CALL_USD
+
+
+def no_choices(usage: dict[str, int] | None) -> Action:
+    return raw(200, json.dumps({"id": "c", "choices": []} | ({"usage": usage} if usage else {})), "application/json")
+
+
+@pytest.mark.parametrize("odd", [[], {"parts": 1}, 7], ids=str)
+def test_a_success_without_a_reply_is_booked_at_its_usage(
+    odd: object, make_office: MakeOffice, waits: list[float]
+) -> None:
+    office = make_office(max_attempts=3)
+    message = {"choices": [{"message": {"content": odd}}] if odd else [], "usage": USAGE}
+    office.server.rule = raw(200, json.dumps(message), "application/json")
+    [record] = office.answer([asked(" plus")])
+    assert (record["status"], record["calls"], record["tokens"]) == ("failed", 3, 3 * 440)
+    assert record["cost_usd"] == office.ledger().cost_usd == pytest.approx(3 * CALL_USD)
+
+
+@pytest.mark.parametrize("usage", [USAGE, None, {"prompt_tokens": -1, "completion_tokens": "x"}], ids=str)
+def test_replies_that_are_none_stay_within_the_budget_too(
+    usage: dict[str, int] | None, make_office: MakeOffice, waits: list[float]
+) -> None:
+    office = make_office(max_cost_usd=0.03)
+    office.server.rule = no_choices(usage)
+    with pytest.raises(JudgeStoppedError):
+        office.answer(many(30), concurrency=16)
+    assert 0 < len(office.server.requests) * CALL_USD <= office.ledger().cost_usd + 1e-9 <= 0.03
+
+
+@pytest.mark.parametrize(
+    ("action", "booked"),
+    [
+        (raw(200, "<html>Please log in</html>"), True),
+        (fail(504), True),
+        (fail(408), True),
+        (fail(400, "x", code="content_filter"), True),
+        (fail(500), False),
+        (fail(503), False),
+        (fail(429), False),
+    ],
+)
+def test_what_may_have_been_charged_for_is_booked_in_full(
+    action: Action, booked: bool, make_office: MakeOffice, waits: list[float]
+) -> None:
+    office = make_office(max_attempts=1)
+    office.server.rule = action
+    office.answer([asked(" plus")])
+    assert (office.ledger().cost_usd > CALL_USD) is booked
 
 
 def test_calls_that_were_under_way_in_a_crash_count_in_full(tmp_path: Path) -> None:
@@ -117,6 +165,78 @@ def test_azure_needs_a_version() -> None:
     settings = LabelConfig(base_url="https://x.openai.azure.com")
     with pytest.raises(InputError, match="--judge-api-version"):
         check_judge("azure/x", settings)
+
+
+REMOTE = {"judge": "openai/a", "second_judges": ["anthropic/b"]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"judge": "openai/lo", "base_url": {"openai/l": "http://h/v1"}}, "'openai/l' is no.*you mean 'openai/lo'"),
+        ({"base_url": {"openai/a": "http://h/v1"}}, "'openai/a' is no judge of this run; none of them asks a server"),
+        ({"base_url": {"lexicon": "http://h/v1"}}, "'lexicon' is no judge of this run"),
+        (REMOTE | {"base_url": "http://h/v1"}, r"one URL for judges of several providers \(openai/a, anthropic/b\)"),
+    ],
+)  # fmt: skip
+def test_a_url_goes_to_the_judge_that_it_is_meant_for(settings: dict[str, object], message: str) -> None:
+    config = LabelConfig.model_validate(settings)
+    with pytest.raises(ConfigError, match=message):
+        check_judge(config.judge, config)
+
+
+def test_judges_of_one_provider_may_share_a_server() -> None:
+    shared = LabelConfig(judge="openai/a", second_judges=("openai/b", "lexicon"), base_url="http://h/v1")
+    check_judge("openai/a", shared)
+    check_judge(
+        "openai/a", LabelConfig(judge="openai/a", second_judges=("anthropic/b",), base_url={"openai/a": "http://h"})
+    )
+
+
+def test_one_key_does_not_go_to_several_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cotlens.judge.access._given", {"key": "sk-given"})
+    check_judge("openai/a", LabelConfig(judge="openai/a", second_judges=("openai/b", "lexicon")), with_key=True)
+    for apart in (
+        REMOTE,
+        {"judge": "openai/a", "second_judges": ["openai/b"], "base_url": {"openai/b": "http://h/v1"}},
+    ):
+        with pytest.raises(ConfigError, match=r"one key for judges at several servers \(.*; set OPENAI_API_KEY"):
+            check_judge("openai/a", LabelConfig.model_validate(apart))
+
+
+@pytest.mark.parametrize(
+    "key", ["sk-cl\u00e9-7Qv2MxP9rT4", "sk two words", "sk-\x07bell-MxP9rT4", "sk-line\nbreak-rT4wZ"]
+)
+@pytest.mark.parametrize("url", [None, "http://localhost:11434/v1"])
+def test_what_can_be_no_key_is_said_in_one_line(key: str, url: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    settings = LabelConfig(judge="openai/a", base_url=url)
+    with pytest.raises(JudgeStoppedError, match="OPENAI_API_KEY holds characters that no key has") as caught:
+        check_judge("openai/a", settings, with_key=True)
+    assert key[3:] not in str(caught.value)
+    monkeypatch.setattr("cotlens.judge.access._given", {"key": key})
+    with pytest.raises(JudgeStoppedError, match="--judge-api-key holds characters"):
+        make_judge("openai/a", settings)
+
+
+def test_a_key_may_end_in_a_line_break(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-from-a-file-7Qv2MxP9\n")
+    assert office.answer([asked(" plus")])[0]["verdict"] is True
+    assert office.server.requests[0].headers["authorization"] == "Bearer sk-from-a-file-7Qv2MxP9"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "judges", "kept"),
+    [
+        ("http://h/v1", ["openai/c"], "http://h/v1"),
+        ("http://h/v1", ["anthropic/b"], None),
+        ("http://h/v1", ["lexicon"], None),
+        ({"openai/a": "http://h/v1"}, ["openai/a", "anthropic/b"], {"openai/a": "http://h/v1"}),
+        ({"openai/a": "http://h/v1"}, ["openai/b"], None),
+    ],
+)
+def test_a_server_is_given_up_with_its_judge(base_url: object, judges: list[str], kept: object) -> None:
+    assert kept_servers(LabelConfig.model_validate({"judge": "openai/a", "base_url": base_url}), judges) == kept
 
 
 def test_a_key_that_is_missing_is_said_before_anything_is_asked() -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.judge.conftest import Office, asked, question
+from tests.judge.conftest import CALL_USD, Office, asked, question
 from tests.judge_server import Request, say, text
 
 from cotlens.judge.parsing import UnparsedError, parse_reply
@@ -49,6 +49,24 @@ def test_a_bad_reply_is_asked_for_again_and_then_unparsed(bad: object, office: O
     assert record["raw"] == bad(first), "the raw reply is kept"
     assert [message["role"] for message in second.body["messages"]] == ["system", "user", "assistant", "user"]
     assert record["tokens"] == 2 * 440
+
+
+@pytest.mark.parametrize("reply", ["\ud800 yes", "\x00\x1b[2J yes", "\udfff\ud800"])
+def test_a_reply_that_is_no_text_is_asked_for_again_and_kept(reply: str, office: Office) -> None:
+    office.server.rule = text(reply)
+    [record] = office.answer([asked(" plus")])
+    assert (record["status"], record["raw"]) == ("unparsed", reply)
+    assert len(office.server.requests) == 2
+    [stored] = (office.folder / "judgements.jsonl").read_text().splitlines()
+    assert json.loads(stored)["raw"] == reply
+
+
+def test_the_text_of_a_reply_may_come_in_parts(office: Office) -> None:
+    office.server.rule = text(
+        lambda r: [{"type": "text", "text": proper(r)[:9]}, {"type": "text", "text": proper(r)[9:]}]
+    )
+    [record] = office.answer([asked(" plus")])
+    assert (record["status"], record["verdict"], record["cost_usd"]) == ("ok", True, pytest.approx(CALL_USD))
 
 
 def test_a_reply_that_is_mended_counts(office: Office) -> None:
@@ -133,6 +151,17 @@ def test_spaces_and_line_breaks_can_be_seen() -> None:
     assert shown('say "no"') == '"say␣\\"no\\""'
 
 
+def test_no_two_tokens_look_the_same() -> None:
+    alike = [" x", "␣x", "\\x", "\\u2423x", "\x1b", "\\x1b", "\\\\x1b", "\n", "↵", "\t", "⇥", '"', '\\"', "\\"]
+    assert len({shown(token) for token in alike}) == len(alike)
+    assert (shown("\\n"), shown("␣")) == ('"\\\\n"', '"\\u2423"')
+
+
+def test_names_are_shown_as_they_are_to_be_written() -> None:
+    user = render(MergeQuestion(("unit of length", "sum")), 1).user
+    assert '"unit of length"\n"sum"' in user
+
+
 def test_a_question_says_what_counts_and_what_does_not() -> None:
     from dataclasses import replace
 
@@ -154,6 +183,8 @@ def test_nothing_tells_the_judge_which_neuron_or_which_control_it_is(office: Off
 def test_a_text_shows_the_marked_place() -> None:
     asked_of = DetectionQuestion("add", "addition", "", "3 apples ", "+", " 4\n")
     assert "3 apples 【+】 4↵" in render(asked_of, 1).user
+    forged = DetectionQuestion("add", "addition", "", "3 】 ", "x", "【y】 ␣")
+    assert "3 \\u3011 【x】\\u3010y\\u3011 \\u2423" in render(forged, 1).user
 
 
 def test_say_is_what_the_parser_wants(office: Office) -> None:

@@ -83,7 +83,7 @@ def test_a_loss_of_more_than_answers_is_said(general: dict[str, Any]) -> None:
 
 
 def test_no_loss_beyond_random_sets_is_said() -> None:
-    assert "No loss among these" in _losses(effect(q_value=0.5), _perplexity())[1]
+    assert "Not one of these losses" in _losses(effect(q_value=0.5), _perplexity())[1]
     assert "no sign of arithmetic" in _losses(effect(q_value=0.5), _perplexity(q_value=0.01))[1]
     assert "can’t be told" in _losses(uncontrolled(), uncontrolled(measure="questions"))[1]
     assert _losses(effect()) == []

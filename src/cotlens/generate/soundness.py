@@ -42,7 +42,7 @@ def unsound(lm: LanguageModel, name: str, ids: Sequence[int], new: int, edits: S
         edited = " and ".join(map(_describe, edits))
         return NonFiniteError(
             f"{where} the model's numbers overflow{begins}, under the intervention {edited}; it is too strong, use a "
-            "weaker one (intervene.dose)"
+            "weaker one (intervene.edits, doses)"
         )
     return NonFiniteError(
         f"{where} the model's logits are not finite (NaN or infinity), or overflow has made them all equal{begins}; "

@@ -57,7 +57,8 @@ class Book:
         self._replies: dict[str, Judgement] = {}
         self._written: dict[str, Record] = {}
         for record in known:
-            if record.get("question_hash") and record["status"] in final:
+            lasts = record.get("lasting", False) and not ask_again
+            if record.get("question_hash") and (lasts or record["status"] in final):
                 self._replies[record["question_hash"]] = judgement_from(record)
                 self._written[record.get("entry", "")] = record
         self.rows = len(known)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from cotlens.errors import InputError, JudgeStoppedError
 from cotlens.judge.chat import ChatReply
-from cotlens.judge.faults import BusyFault, DeniedFault, Fault, RejectedFault
-from cotlens.judge.ledger import Ledger, Stop
+from cotlens.judge.faults import BusyFault, DeniedFault, Fault, RejectedFault, Usage
+from cotlens.judge.ledger import Call, Ledger, Stop
 from cotlens.judge.prices import Price
 
 __all__ = ["Calls", "GaveUpError", "Limits", "Spent"]
@@ -100,22 +100,21 @@ class Calls:
         try:
             reply = send()
         except Fault as fault:
-            # A call that reached the server may be charged for, though nothing came back.
-            cost_usd = most_usd if fault.sent else 0.0
-            spent.cost_usd += cost_usd
-            self.ledger.settle(call, cost_usd)
+            # A call that reached the server may be charged for, though nothing came back that can be used.
+            self._settle(call, fault.usage if fault.sent else (0, 0), most_tokens, spent)
             self._give_up_on(fault)
             raise
-        used = tuple(
-            most if told is None else told
-            for told, most in zip((reply.input_tokens, reply.output_tokens), most_tokens, strict=True)
-        )
+        self._settle(call, (reply.input_tokens, reply.output_tokens), most_tokens, spent)
+        return reply
+
+    def _settle(self, call: Call, told: Usage, most_tokens: tuple[int, int], spent: Spent) -> None:
+        """Book a call at the tokens that the server told, and at the most it can have had where it told none."""
+        used = [most if count is None else count for count, most in zip(told, most_tokens, strict=True)]
         cost_usd = self.price.of(*used) if self.price else 0.0
         self.ledger.settle(call, cost_usd, sum(used))
         spent.input_tokens += used[0]
         spent.output_tokens += used[1]
         spent.cost_usd += cost_usd
-        return reply
 
     def _give_up_on(self, fault: Fault) -> None:
         if isinstance(fault, DeniedFault):

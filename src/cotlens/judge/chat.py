@@ -28,10 +28,10 @@ class Options:
     adapted: tuple[str, ...] = ()
 
     def without(self, parameter: str) -> Options | None:
-        """What to try after a refusal of ``parameter``; None if nothing else can be tried."""
+        """What to try after a refusal of ``parameter``, as an `UnsupportedFault` names it; None if nothing is left."""
         if parameter == "temperature" and self.temperature:
             return replace(self, temperature=False, adapted=(*self.adapted, "temperature left out"))
-        if parameter == self.limit and not any(self.limit in change for change in self.adapted):
+        if parameter == "limit" and not any(self.limit in change for change in self.adapted):
             other: Literal["max_completion_tokens", "max_tokens"] = (
                 "max_tokens" if self.limit == "max_completion_tokens" else "max_completion_tokens"
             )

@@ -2,7 +2,8 @@
 
 Tokens are data from a vocabulary that may hold anything, instructions included. Each is shown on a line of its own, in
 quotation marks, with spaces and line breaks as signs, between lines that carry the question's id: a hash of its
-content, so that no token can contain it and close the block.
+content, so that no token can contain it and close the block. What looks like one of those signs is escaped, so that two
+tokens never look the same.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ __all__ = ["Prompt", "again", "check_version", "prompt_versions", "render", "sho
 
 #: Longest token that is shown whole, in characters.
 _LONGEST = 60
+#: Signs that mean something in a question: in the data they are escaped.
+_SIGNS = {"\\": "\\\\"} | {sign: f"\\u{ord(sign):04x}" for sign in "␣↵⇥␍【】"}
 _TEXT = {"type": "string"}
 _CONFIDENCE = {"type": "number"}
 
@@ -68,7 +71,7 @@ def again(prompt: Prompt, problem: str, version: int) -> str:
 
 def shown(token: str) -> str:
     """A token as one line in quotation marks."""
-    return '"' + visible(token, most=_LONGEST).replace('"', '\\"') + '"'
+    return '"' + _escaped(token, _LONGEST).replace('"', '\\"') + '"'
 
 
 def prompt_versions() -> list[int]:
@@ -109,7 +112,8 @@ def _body(question: AnyQuestion, identity: str, version: int, kind: str = "") ->
             opposite = _opposite(question.opposite, identity)
             text = _fill(version, "naming", id=identity, tokens=_lines(question.tokens), opposite=opposite)
         case MergeQuestion():
-            text = _fill(version, "merge", id=identity, names=_lines(question.names))
+            names = "\n".join(shown(name).replace("␣", " ") for name in question.names)  # to be written as they are
+            text = _fill(version, "merge", id=identity, names=names)
         case DetectionQuestion():
             details = f"That is: {question.description}\n" if question.description else ""
             context = _context(question)
@@ -133,9 +137,14 @@ def _opposite(tokens: tuple[str, ...], identity: str) -> str:
 
 def _context(question: DetectionQuestion) -> str:
     before, token, after = (
-        visible(text, most=4000).replace("␣", " ") for text in (question.before, question.token, question.after)
+        _escaped(text, 4000).replace("␣", " ") for text in (question.before, question.token, question.after)
     )
     return f"{before}【{token}】{after}"
+
+
+def _escaped(text: str, most: int) -> str:
+    cut = text if len(text) <= most else text[: most - 1] + "…"
+    return "".join(_SIGNS.get(char) or visible(char) for char in cut)
 
 
 def _lines(tokens: tuple[str, ...]) -> str:

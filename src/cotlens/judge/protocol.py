@@ -86,7 +86,8 @@ class Judgement:
 
     ``answer`` is the name, or the groups of names, that were asked for; ``confidence`` lies between 0 and 1.
     ``tokens`` is the sum of ``input_tokens`` and ``output_tokens``. ``cost_usd`` is None where the price is unknown.
-    ``calls`` counts what was sent. ``adapted`` names request parameters that the server did not take.
+    ``calls`` counts what was sent. ``adapted`` names request parameters that the server did not take. ``lasting`` marks
+    a failure that asking again would only repeat.
     """
 
     status: Status
@@ -101,6 +102,7 @@ class Judgement:
     output_tokens: int = 0
     calls: int = 0
     adapted: tuple[str, ...] = ()
+    lasting: bool = False
 
 
 class Judge(Protocol):

@@ -1,51 +1,28 @@
-"""Judges by name. A new one is a class that answers questions, and one entry here."""
+"""Judges by name: what is wrong with a name or its settings, and the judge itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from cotlens.config import LabelConfig
 from cotlens.errors import ConfigError, InputError, near_match
-from cotlens.judge.access import api_version, base_url, find_key, needs_no_key, optional_key
-from cotlens.judge.calls import Calls, Limits
-from cotlens.judge.chat import Options, Provider
+from cotlens.judge.access import given_key
+from cotlens.judge.kinds import JUDGES, JudgeKind, LocalJudge, Means, judge_key, judge_price, kind_of, server_url
 from cotlens.judge.ledger import Ledger, Stop
-from cotlens.judge.lexicon import LexiconJudge
-from cotlens.judge.mock import MockJudge
-from cotlens.judge.prices import Price, list_price
 from cotlens.judge.prompt import check_version
-from cotlens.judge.protocol import Form, Judge
-from cotlens.judge.remote import RemoteJudge
+from cotlens.judge.protocol import Judge
 
-__all__ = ["JUDGES", "JudgeKind", "Means", "check_judge", "judge_price", "make_judge"]
-
-LocalJudge = Callable[[str, LabelConfig], Judge]
-
-
-@dataclass(frozen=True)
-class Means:
-    """What a judge works with. ``local`` makes the judge that is a model on this machine.
-
-    ``with_key=False`` makes judges that know what they would ask, without a key to ask it.
-    """
-
-    ledger: Ledger
-    stop: Stop
-    local: LocalJudge | None = None
-    with_key: bool = True
-
-
-@dataclass(frozen=True)
-class JudgeKind:
-    """A way to judge. ``form`` is how it is named, ``what`` says what it is, ``key`` is where its key is looked for,
-    ``forms`` what it can be asked."""
-
-    form: str
-    what: str
-    make: Callable[[str, LabelConfig, Means], Judge]
-    key: str = ""
-    forms: frozenset[Form] = frozenset({"concept", "detection", "naming", "merge"})
+__all__ = [
+    "JUDGES",
+    "JudgeKind",
+    "LocalJudge",
+    "Means",
+    "check_judge",
+    "judge_inputs",
+    "judge_price",
+    "kept_servers",
+    "make_judge",
+]
 
 
 def check_judge(name: str, settings: LabelConfig | None = None, with_key: bool = False) -> JudgeKind:
@@ -53,18 +30,16 @@ def check_judge(name: str, settings: LabelConfig | None = None, with_key: bool =
 
     Raises:
         InputError: no judge has that name, or a setting that it needs is missing.
-        JudgeStoppedError: with ``with_key``, its key is not set.
+        JudgeStoppedError: with ``with_key``, its key is not set, or can't be one.
     """
-    provider, _, rest = name.partition("/")
-    kind = JUDGES.get(provider)
-    if kind is None:
-        raise InputError(f"judge {name!r} is not known{near_match(provider, JUDGES)}; see: cotlens concepts --judges")
-    if ("/" in kind.form) != bool(rest):
+    kind = kind_of(name)
+    if ("/" in kind.form) != bool(name.partition("/")[2]):
         raise InputError(f"judge {name!r}: write {kind.form}")
     if settings is not None:
-        _check_settings(name, provider, settings)
-    if with_key and kind.key and not needs_no_key(name, settings or LabelConfig()):
-        find_key(name, kind.key)
+        _check_settings(name, kind, settings)
+        _check_servers(settings)
+    if with_key and kind.key:
+        judge_key(name, settings or LabelConfig())
     return kind
 
 
@@ -81,108 +56,55 @@ def make_judge(name: str, settings: LabelConfig | None = None, means: Means | No
     return kind.make(name, settings, means)
 
 
-def judge_price(name: str, settings: LabelConfig) -> Price | None:
-    """What tokens cost at a judge: as stated, else the list price; None where neither is there, or no server is asked.
-
-    The list is not asked about a model behind a URL of one's own.
-    """
-    if not JUDGES[name.partition("/")[0]].key:
-        return None
-    if settings.price_in_usd is not None and settings.price_out_usd is not None:
-        return Price(settings.price_in_usd, settings.price_out_usd)
-    return None if base_url(name, settings) else list_price(name)
+def judge_inputs(settings: LabelConfig) -> list[str]:
+    """For each judge, a hash of the files that its replies depend on; models are not among them."""
+    return [kind_of(name).inputs(name) for name in settings.judges]
 
 
-def _check_settings(name: str, provider: str, settings: LabelConfig) -> None:
+def kept_servers(settings: LabelConfig, judges: Sequence[str]) -> str | dict[str, str] | None:
+    """What stays of ``settings.base_url`` when ``judges`` take the place of others: servers that some of them name."""
+    given = settings.base_url
+    if isinstance(given, dict):
+        return {name: url for name, url in given.items() if name in judges} or None
+    return given if _providers(_remote_among(judges)) == _providers(_remote_among(settings.judges)) else None
+
+
+def _check_settings(name: str, kind: JudgeKind, settings: LabelConfig) -> None:
     check_version(settings.prompt_version)
-    forms = JUDGES[provider].forms
-    if settings.mode == "open" and "naming" not in forms:
+    if settings.mode == "open" and "naming" not in kind.forms:
         raise ConfigError(f"judge {name} answers yes or no, and can't name concepts; leave out --open")
-    if settings.detection and "detection" not in forms:
+    if settings.detection and not any("detection" in kind_of(judge).forms for judge in settings.judges):
         raise ConfigError(f"judge {name} can't read texts; leave out label.detection, or take another judge")
-    if provider == "mock":
-        MockJudge(name.partition("/")[2], settings.prompt_version)
-    if JUDGES[provider].key and settings.max_cost_usd is not None and judge_price(name, settings) is None:
+    if kind.remote and settings.max_cost_usd is not None and judge_price(name, settings) is None:
         raise ConfigError(
             f"the price of {name} is not known, so --max-cost-usd can't be kept; state it in US dollars per million "
             "tokens with --price-in and --price-out, or limit --max-calls instead"
         )
-    if provider == "azure":
-        if not base_url(name, settings):
-            raise ConfigError(f"judge {name}: give the endpoint with --judge-base-url or AZURE_OPENAI_ENDPOINT")
-        if not api_version(settings):
-            raise ConfigError(f"judge {name}: give --judge-api-version, such as 2024-10-21, or set OPENAI_API_VERSION")
+    kind.check(name, settings)
 
 
-def _remote(name: str, settings: LabelConfig, means: Means, provider: Provider) -> Judge:
-    kind = JUDGES[name.partition("/")[0]]
-    calls = Calls(
-        name, means.ledger, judge_price(name, settings), Limits(settings.max_attempts, settings.max_wait_s),
-        means.stop, key_hint=f"; set {kind.key} to a valid key",
-    )  # fmt: skip
-    server = f"{base_url(name, settings) or ''} {api_version(settings) if name.startswith('azure/') else ''}".strip()
-    return RemoteJudge(
-        name, provider, calls, server, settings.prompt_version, settings.temperature, settings.max_reply_tokens
-    )
+def _check_servers(settings: LabelConfig) -> None:
+    """One URL, and one key that was given, must not reach judges that they are not meant for."""
+    given, remote = settings.base_url, _remote_among(settings.judges)
+    if isinstance(given, dict) and (strange := [name for name in given if name not in remote]):
+        known = near_match(strange[0], remote) if remote else "; none of them asks a server"
+        raise ConfigError(f"--judge-base-url (label.base_url): {strange[0]!r} is no judge of this run{known}")
+    if isinstance(given, str) and len(_providers(remote)) > 1:
+        raise ConfigError(
+            f"--judge-base-url (label.base_url): one URL for judges of several providers ({', '.join(remote)}); write "
+            "JUDGE=URL for each that has a server of its own"
+        )
+    if given_key() and len({(name.partition("/")[0], server_url(name, settings)) for name in remote}) > 1:
+        variables = dict.fromkeys(kind_of(name).key for name in remote)
+        raise ConfigError(
+            f"--judge-api-key: one key for judges at several servers ({', '.join(remote)}); set {', '.join(variables)} "
+            "instead"
+        )
 
 
-def _key(name: str, settings: LabelConfig, means: Means) -> str:
-    variable = JUDGES[name.partition("/")[0]].key
-    if not means.with_key or needs_no_key(name, settings):
-        return optional_key(variable)
-    return find_key(name, variable)
+def _remote_among(judges: Sequence[str]) -> list[str]:
+    return [name for name in judges if kind_of(name).remote]
 
 
-def _openai(name: str, settings: LabelConfig, means: Means) -> Judge:
-    from cotlens.judge.providers.openai_api import OpenAIProvider, openai_client
-
-    url = base_url(name, settings)
-    client = openai_client(_key(name, settings, means), url, settings.timeout_s)
-    # OpenAI's newer models take only the newer name, most other servers only the older.
-    options = Options(limit="max_tokens" if url else "max_completion_tokens")
-    return _remote(name, settings, means, OpenAIProvider(client, name.partition("/")[2], options))
-
-
-def _azure(name: str, settings: LabelConfig, means: Means) -> Judge:
-    from cotlens.judge.providers.openai_api import OpenAIProvider, azure_client
-
-    endpoint, version = base_url(name, settings) or "", api_version(settings) or ""
-    client = azure_client(_key(name, settings, means), endpoint, version, settings.timeout_s)
-    return _remote(name, settings, means, OpenAIProvider(client, name.partition("/")[2], Options()))
-
-
-def _anthropic(name: str, settings: LabelConfig, means: Means) -> Judge:
-    from cotlens.judge.providers.anthropic_api import AnthropicProvider, anthropic_client
-
-    key = _key(name, settings, means)
-    client = anthropic_client(key, base_url(name, settings), settings.timeout_s)
-    return _remote(name, settings, means, AnthropicProvider(client, name.partition("/")[2]))
-
-
-def _hf(name: str, settings: LabelConfig, means: Means) -> Judge:
-    if means.local is None:
-        raise InputError(f"judge {name}: a local model judges within a run only")
-    return means.local(name.partition("/")[2], settings)
-
-
-JUDGES: dict[str, JudgeKind] = {
-    "lexicon": JudgeKind(
-        "lexicon", "word lists, offline", lambda name, settings, means: LexiconJudge(), forms=LexiconJudge.forms
-    ),
-    "openai": JudgeKind(
-        "openai/MODEL", "OpenAI, or any server that speaks its protocol (--judge-base-url)", _openai, "OPENAI_API_KEY"
-    ),
-    "azure": JudgeKind("azure/DEPLOYMENT", "OpenAI's models at Azure", _azure, "AZURE_OPENAI_API_KEY"),
-    "anthropic": JudgeKind("anthropic/MODEL", "Anthropic", _anthropic, "ANTHROPIC_API_KEY"),
-    "hf": JudgeKind(
-        "hf/MODEL",
-        "a model on this machine, by the probabilities of yes and no",
-        _hf,
-        forms=frozenset({"concept", "detection"}),
-    ),
-    "mock": JudgeKind(
-        "mock/FILE",
-        "replies from a file",
-        lambda name, settings, means: MockJudge(name.partition("/")[2], settings.prompt_version),
-    ),
-}
+def _providers(judges: Sequence[str]) -> set[str]:
+    return {name.partition("/")[0] for name in judges}

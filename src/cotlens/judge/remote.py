@@ -85,6 +85,7 @@ class RemoteJudge:
 
     def _send(self, messages: tuple[Message, ...], prompt: Prompt, spent: Spent) -> ChatReply:
         length = self._max_reply_tokens + _PER_NAME * len(prompt.names)
+        messages = tuple(Message(role, _sendable(content)) for role, content in messages)
         while True:
             options = self._options
             request = ChatRequest(messages, prompt.schema, length, self._temperature, options)
@@ -113,6 +114,11 @@ def most_tokens(request: ChatRequest) -> tuple[int, int]:
     """The most tokens that a request can have in and out: no token is shorter than a byte."""
     size = sum(len(message.content.encode("utf-8", "surrogatepass")) for message in request.messages)
     return size + len(str(request.schema)) + _OVERHEAD, request.max_tokens
+
+
+def _sendable(text: str) -> str:
+    """``text`` without lone surrogates, which a reply may hold and a request may not."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _with_answer(

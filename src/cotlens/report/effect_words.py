@@ -115,7 +115,7 @@ def loss_words(losses: Sequence[Row]) -> list[str]:
         ]
     if worse:
         return [text, "That is more than random sets cost, while right answers are not: no sign of arithmetic."]
-    return [text, "No loss among these is shown to exceed that of random sets."]
+    return [text, "Not one of these losses is shown to exceed that of random sets."]
 
 
 def rest_words(rows: Sequence[Row]) -> list[str]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from cotlens.credentials import user_info
 from cotlens.judge.chat import ChatReply, ChatRequest, Options
-from cotlens.judge.faults import BusyFault, Fault, fault_of_body, fault_of_status
+from cotlens.judge.faults import BusyFault, Fault, fault_of_body, fault_of_status, usage_of
+from cotlens.judge.providers.timed import TimedCalls
 
 if TYPE_CHECKING:
     import openai
@@ -19,21 +20,20 @@ __all__ = ["OpenAIProvider", "azure_client", "openai_client"]
 class OpenAIProvider:
     """Sends chat requests with the official client, one attempt each."""
 
-    def __init__(self, client: openai.OpenAI, model: str, options: Options) -> None:
-        self._client, self._model = client, model
-        # Looked up here, once: the client imports its parts when they are named, and threads must not race for that.
+    def __init__(self, client: openai.AsyncOpenAI, model: str, options: Options, deadline_s: float) -> None:
+        self._model, self._calls = model, TimedCalls(deadline_s, client.close)
+        # Looked up here, once: the client imports its parts when they are named.
         self._create = client.chat.completions.with_raw_response.create
         self.options = options
 
     def close(self) -> None:
-        self._client.close()
+        self._calls.close()
 
     def send(self, request: ChatRequest) -> ChatReply:
         import openai
 
         try:
-            response = self._create(**self._arguments(request))
-            body = response.http_response.text
+            body = self._calls.make(lambda: self._post(self._arguments(request)))
         except openai.APIStatusError as error:
             raise fault_of_status(error.status_code, error.response.headers, error.response.text) from None
         except openai.APITimeoutError:
@@ -41,6 +41,11 @@ class OpenAIProvider:
         except openai.APIConnectionError as error:
             raise _lost(error) from None
         return read_completion(body)
+
+    async def _post(self, arguments: dict[str, Any]) -> str:
+        response = await self._create(**arguments)
+        text: str = response.http_response.text
+        return text
 
     def _arguments(self, request: ChatRequest) -> dict[str, Any]:
         options = request.options
@@ -59,18 +64,18 @@ class OpenAIProvider:
         return arguments
 
 
-def openai_client(key: str, base_url: str | None, timeout_s: float) -> openai.OpenAI:
+def openai_client(key: str, base_url: str | None, timeout_s: float) -> openai.AsyncOpenAI:
     import openai
 
-    return openai.OpenAI(
+    return openai.AsyncOpenAI(
         api_key=key, base_url=base_url, timeout=timeout_s, max_retries=0, default_headers=_headers(base_url)
     )
 
 
-def azure_client(key: str, endpoint: str, api_version: str, timeout_s: float) -> openai.OpenAI:
+def azure_client(key: str, endpoint: str, api_version: str, timeout_s: float) -> openai.AsyncOpenAI:
     import openai
 
-    return openai.AzureOpenAI(
+    return openai.AsyncAzureOpenAI(
         api_key=key, azure_endpoint=endpoint, api_version=api_version, timeout=timeout_s, max_retries=0,
         default_headers=_headers(endpoint),
     )  # fmt: skip
@@ -86,20 +91,22 @@ def read_completion(body: str) -> ChatReply:
         data = json.loads(body)
         choice = data["choices"][0]
         message, finish = choice["message"], choice.get("finish_reason")
-        text = message.get("content") or ""
-        usage = data.get("usage") or {}
-        tokens = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        text = _text(message.get("content"))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         raise fault_of_body(body) from None
-    if not isinstance(text, str):
-        raise fault_of_body(body)
+    tokens = usage_of(data)
     if message.get("refusal") or finish == "content_filter":
-        return ChatReply(message.get("refusal") or text, "refused", *tokens)
+        return ChatReply(str(message.get("refusal") or text), "refused", *tokens)
     return ChatReply(text, "cut" if finish == "length" else "complete", *tokens)
 
 
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+def _text(content: Any) -> str:
+    """The text of a message: a string, or a list of parts."""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part["type"] == "text")
+    if content is None or isinstance(content, str):
+        return content or ""
+    raise TypeError(f"a content of type {type(content).__name__}")
 
 
 def _headers(url: str | None) -> dict[str, str] | None:
