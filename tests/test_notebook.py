@@ -109,7 +109,7 @@ def test_a_neuron_and_a_trace_are_dicts_that_show_themselves() -> None:
 def test_a_run_shows_what_there_is_and_how_it_is_read(tmp_path: Path) -> None:
     run = open_run(make_projected_run(tmp_path / "run").path)
     text = _shown(run).text
-    assert "tiny on mini, 1 prompt variants" in text
+    assert "tiny on mini, 1 prompt variant" in text
     assert "Done: generate, discover, project." in text
     assert "run.completions()" in text
     assert "run.concepts()" not in text

@@ -36,7 +36,8 @@ def run_card(run: _Run) -> Html:
     config, stages = run.manifest.config, run.manifest.stages
     done = [name for name, record in stages.items() if record.status == "done"]
     open_ = [name for name, record in stages.items() if record.status != "done"]
-    facts = f"{config.model.name} on {config.problems.source}, {len(config.prompt.variants)} prompt variants"
+    variants = len(config.prompt.variants)
+    facts = f"{config.model.name} on {config.problems.source}, {variants} prompt variant{'s' if variants > 1 else ''}"
     state = f"Done: {', '.join(done) or 'nothing yet'}." + (f" Not finished: {', '.join(open_)}." if open_ else "")
     parts = [paragraph(state), _accuracy(run), _contents(stages)]
     if "report" in done:

@@ -16,7 +16,8 @@ from cotlens.report.effect_exhibits import (
 )
 from cotlens.report.effect_rows import balance_rows, control_draw_rows, dose_rows, effect_rows, loss_rows
 from cotlens.report.figure import Figure, NothingToShow
-from cotlens.report.svg import ACCENT, PAPER, compact, to_svg
+from cotlens.report.svg import ACCENT, PAPER, to_svg
+from cotlens.report.svg_text import compact
 
 LABELS = {"reasoning": "reasoning (74)", "concept:add": "add (14)"}
 WIDTHS = pytest.mark.parametrize("width", [356, 860])

@@ -12,6 +12,7 @@ import pytest
 
 from cotlens.errors import InputError
 from cotlens.report.paper import COLUMN_MM, write_figures
+from cotlens.store import open_run
 
 MM_PER_POINT = 25.4 / 72
 FIGURES = {
@@ -91,3 +92,11 @@ def test_figures_that_a_run_has_nothing_for_are_left_out(report_of: Callable[...
     bare = report_of(labelled=False, stored_tokens=False)
     names = {path.stem for path in write_figures(bare.run, tmp_path, ("svg",)) if path.suffix == ".svg"}
     assert names == {"accuracy", "failures"}
+
+
+def test_a_run_without_any_figure_is_refused_with_the_reason(report: Any, tmp_path: Path) -> None:
+    run = open_run(report.run.path)
+    run.manifest.stages = {"generate": run.manifest.stages["generate"]}
+    with pytest.raises(InputError, match="no figure to write: The stage “analyze” has not run"):
+        write_figures(run, tmp_path / "out", ("svg",))
+    assert not (tmp_path / "out").exists()

@@ -10,14 +10,15 @@ from markupsafe import Markup
 
 from cotlens.report.figure import WIDE, Figure
 from cotlens.report.png import small_png
-from cotlens.report.svg import compact, to_svg
+from cotlens.report.svg import to_svg
+from cotlens.report.svg_text import compact
 
 __all__ = ["Download", "downloads", "figure_csv", "figure_png", "figure_svg"]
 
 #: Pixels of a PNG for each of the figure.
 _SCALE = 1.5
 #: What stands for itself in an address within an attribute.
-_PLAIN = " !$()*+,-./:;=?@_~"
+_PLAIN = " !$()*+,-./;=?@_~"
 
 
 @dataclass(frozen=True, slots=True)

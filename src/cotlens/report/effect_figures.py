@@ -32,6 +32,8 @@ __all__ = ["balance_chart", "dose_chart", "effect_chart", "loss_chart"]
 
 #: Charts up to this width, in pixels, are laid out for a single column.
 _NARROW = 500
+#: Width beside the names, in pixels, from which q-values stand at the right.
+_ROOM_FOR_Q = 210
 #: Panels of dose-response that are shown; the table has all.
 MOST_PANELS = 12
 #: Standardised differences within are usually called balanced.
@@ -50,7 +52,8 @@ def effect_chart(rows: Sequence[Row], draws: Sequence[Row], width: int) -> Any:
     ]  # fmt: skip
     ticks = [row | percentages(row, "accuracy") for row in draws]
     sets, edits = unique(rows, "set"), unique(rows, "edit")
-    room = 76 if any(point["tested"] for point in points) else 8
+    # Where the names leave no room for them, q-values stand in the table alone.
+    room = 76 if any(point["tested"] for point in points) and width - margin(sets) > _ROOM_FOR_Q else 8
     plot = width - margin(sets) - 16 - room
     top = nice_top(max(point[f] or 0 for point in points for f in ("high", "random_high", "untouched", "value")))
     scale, axis = alt.Scale(domain=[0, top]), alt.Axis(tickCount=5, labelFlush=False, title=None)
@@ -72,7 +75,8 @@ def effect_chart(rows: Sequence[Row], draws: Sequence[Row], width: int) -> Any:
         x="value:Q", fill=alt.Fill("fill:N", scale=None)
     )
     tested = base.mark_text(align="left", dx=10, color=MUTED, fontSize=11).encode(x=alt.value(plot), text="tested:N")
-    layers = alt.layer(told(band), drawn, untouched, told(interval), told(point), told(tested, aloud=False))
+    beside = [told(tested, aloud=False)] if room > 8 else []
+    layers = alt.layer(told(band), drawn, untouched, told(interval), told(point), *beside)
     layers = layers.properties(width=plot, height=alt.Step(28))
     data = alt.InlineData(values=[*points, *ticks])
     title = axis_title("questions answered correctly (%)")

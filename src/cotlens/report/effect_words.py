@@ -65,8 +65,9 @@ def _others(main: Sequence[Row]) -> list[str]:
     named = [f"{row['set']}, {row['edit']}" if several else row["set"] for row in sure]
     text = (
         f"Of {len(tested)} sets and edits that were compared, {len(sure) or 'none'} "
-        f"{'costs' if len(sure) < 2 else 'cost'} more right answers than its random sets with q below 5%"
-    ).replace("its random" if len(sure) > 1 else "\0", "their random")
+        f"{'cost' if len(sure) > 1 else 'costs'} more right answers than {'their' if len(sure) > 1 else 'its'} random "
+        "sets with q below 5%"
+    )
     return [text + (f": {joined(named)}." if 0 < len(named) <= _MOST_NAMED else ".")]
 
 

@@ -17,7 +17,8 @@ from cotlens.report.figure import NARROW, WIDE, Figure, NothingToShow
 from cotlens.report.judges import judge_exhibit, label_replies
 from cotlens.report.prompts import prompt_exhibit
 from cotlens.report.results import Results
-from cotlens.report.svg import concept_colour, inline_svg, to_svg
+from cotlens.report.svg import concept_colour, to_svg
+from cotlens.report.svg_text import inline_svg
 from cotlens.report.tables import Row
 from cotlens.report.text import readable
 from cotlens.report.walkthrough import walk_through

@@ -37,7 +37,7 @@ def write_figures(run: Run, out: Path, formats: Sequence[str], columns: int = 1)
     """Write every figure that ``run`` has into ``out``, and every table into ``out/tables``.
 
     Args:
-        run: with its analysis and interventions done.
+        run: with its analysis done; without interventions it has no figures and tables of them.
         out: made if it is not there.
         formats: of the figures: ``pdf``, ``svg``, ``png``. Tables are written as CSV and as Parquet.
         columns: 1 or 2 of a page.
@@ -46,7 +46,7 @@ def write_figures(run: Run, out: Path, formats: Sequence[str], columns: int = 1)
         The files, in the order written.
 
     Raises:
-        InputError: an unknown format or number of columns, or a stage that has not run.
+        InputError: an unknown format or number of columns, or a run that has no figure yet.
         EnvironmentFault: the folder can't be written.
     """
     for name in formats:
@@ -55,14 +55,16 @@ def write_figures(run: Run, out: Path, formats: Sequence[str], columns: int = 1)
             raise InputError(f"figure format {name!r} is not known{hint}; give {', '.join(FORMATS)}")
     if columns not in COLUMN_MM:
         raise InputError(f"{columns} columns: give 1 for a figure of one column, or 2")
+    shown = all_figures(run)
+    found = {name: figure for name, (figure, _) in shown.items() if figure is not None}
+    if not found:
+        raise InputError(f"{run.path}: no figure to write: {next(reason for _, reason in shown.values())}")
     try:
         (out / "tables").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EnvironmentFault(f"{out}: can't be created: {error.strerror}; name another folder with --out") from None
     written = []
-    for name, (figure, _) in all_figures(run).items():
-        if figure is None:
-            continue
+    for name, figure in found.items():
         chart = figure.chart(round(COLUMN_MM[columns] / _PIXEL_MM))
         for kind in formats:
             written.append(out / f"{name}.{kind}")

@@ -1,7 +1,7 @@
 """How every chart looks, and how it becomes SVG.
 
-Charts are drawn in fixed colours. In a page the four neutral ones and the accent become CSS variables, so that one
-SVG serves light, dark and print.
+Charts are drawn in fixed colours. In a page the neutral ones and the accent become CSS variables
+(`cotlens.report.svg_text`), so that one SVG serves light, dark and print.
 """
 
 from __future__ import annotations
@@ -20,22 +20,24 @@ __all__ = [
     "ACCENT",
     "BAND",
     "CHARACTER",
+    "FONT",
     "GRID",
+    "ID",
     "INK",
     "MUTED",
     "ON_DARK",
     "ON_LIGHT",
     "PAPER",
+    "PART",
     "axis_title",
-    "compact",
     "concept_colour",
     "dressed",
     "fitted",
     "heading",
-    "inline_svg",
     "margin",
     "nice_top",
     "panels",
+    "renamed",
     "root_ticks",
     "specification",
     "to_svg",
@@ -55,20 +57,11 @@ ON_LIGHT, ON_DARK = "#16191d", "#ffffff"
 #: Mean width of a character of a label, in pixels.
 CHARACTER = 6.0
 
-#: An element with a label; the renderer escapes what could end it.
-_LABELLED = re.compile(r'<(\w+)((?: [\w:-]+="[^"]*")*?) aria-label="([^"]*)"((?: [\w:-]+="[^"]*")*)(/?>)')
-_NEEDLESS = re.compile(
-    r' (?:role|aria-[a-z]+|class|pointer-events|font-family|stroke-miterlimit)="[^"]*"'
-    r'| opacity="1"| font-weight="normal"| transform="translate\(0,0\)"'
-)
-_EMPTY = re.compile(r'<path(?: d="(?:M0,0h0v0h0Z)?"| display="none")+/>|<g></g>')
-_GEOMETRY = re.compile(r'( (?:d|transform|x|y|x1|x2|y1|y2)=")([^"]*)"')
-_ID = re.compile(r' id="([^"]+)"')
-#: What ids within a picture begin with.
-_PART = "part-"
-_LONG = re.compile(r"\d+\.\d{3,}")
-_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", BAND: "band", PAPER: "paper", ACCENT: "accent"}
-_FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, sans-serif"
+#: An id within a picture, and what it begins with.
+ID = re.compile(r' id="([^"]+)"')
+PART = "part-"
+
+FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, sans-serif"
 # Okabe & Ito's colours for the published seven in their order, then further ones for a user's own concepts.
 _COLOURS = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#f0e442", "#d55e00", "#999999",
@@ -86,8 +79,8 @@ def dressed(chart: Any, longest_label: float = 260) -> Any:
     import altair as alt
 
     text: dict[str, Any] = {
-        "labelFont": _FONT,
-        "titleFont": _FONT,
+        "labelFont": FONT,
+        "titleFont": FONT,
         "labelColor": INK,
         "titleColor": MUTED,
         "labelFontSize": 12,
@@ -97,14 +90,14 @@ def dressed(chart: Any, longest_label: float = 260) -> Any:
     header: dict[str, Any] = {"labelFontSize": 13, "labelFontWeight": "bold", "labelAnchor": "start", "title": None}
     # At once: each of Altair's `configure_` methods copies the chart with all its data.
     chart.config = alt.Config(
-        font=_FONT,
+        font=FONT,
         background="transparent",
         padding=4,
         view=alt.ViewConfig(stroke=None),
         axis=alt.AxisConfig(**text | title | axis | {"domain": False, "ticks": False}),
         header=alt.HeaderConfig(**text | header),
         legend=alt.LegendConfig(**text | title | {"symbolType": "square", "symbolSize": 110}),
-        text=alt.MarkConfig(font=_FONT, fontSize=12),
+        text=alt.MarkConfig(font=FONT, fontSize=12),
         mark=alt.MarkConfig(aria=False),
     )
     return chart
@@ -117,10 +110,10 @@ def told(layer: Any, aloud: bool = True) -> Any:
     """
     import altair as alt
 
-    layer = layer.encode(tooltip="tip:N")
+    layer = layer.encode(tooltip=alt.Tooltip("tip:N"))
     if aloud:
-        layer.mark = alt.MarkDef(**layer.mark.to_dict(validate=False) | {"aria": True})
-        layer = layer.encode(description="tip:N")
+        layer.mark["aria"] = True
+        layer = layer.encode(description=alt.Description("tip:N"))
     return layer
 
 
@@ -135,7 +128,7 @@ def axis_title(text: str) -> alt.TitleParams:
     import altair as alt
 
     return alt.TitleParams(
-        text, orient="bottom", anchor="middle", offset=8, font=_FONT, fontSize=12, fontWeight="normal", color=MUTED
+        text, orient="bottom", anchor="middle", offset=8, font=FONT, fontSize=12, fontWeight="normal", color=MUTED
     )
 
 
@@ -144,7 +137,7 @@ def heading(text: str) -> alt.TitleParams:
     import altair as alt
 
     return alt.TitleParams(
-        text, anchor="start", frame="group", offset=6, font=_FONT, fontSize=13, fontWeight="bold", color=INK
+        text, anchor="start", frame="group", offset=6, font=FONT, fontSize=13, fontWeight="bold", color=INK
     )
 
 
@@ -185,52 +178,14 @@ def to_svg(chart: alt.TopLevelMixin) -> str:
     version = ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
     svg = str(vl_convert.vegalite_to_svg(specification(chart), vl_version=version))
     # The renderer counts its ids through all charts of a process; counted anew, the same chart is the same text.
-    for number, inner in enumerate(dict.fromkeys(_ID.findall(svg))):
-        svg = _renamed(svg, inner, f"{_PART}{number}")
+    for number, inner in enumerate(dict.fromkeys(ID.findall(svg))):
+        svg = renamed(svg, inner, f"{PART}{number}")
     return svg
 
 
-def inline_svg(svg: str, name: str) -> str:
-    """``svg`` as an element to place in a page; ``name`` keeps its inner ids apart from those of other charts.
-
-    What its marks say (`told`) is their title, which a browser shows when they are pointed at.
-    """
-    svg = compact(svg)
-    for inner in _ID.findall(svg):
-        svg = _renamed(svg, inner, f"{name}-{inner.removeprefix(_PART)}")
-    svg = re.sub(r' xmlns(:\w+)?="[^"]*"| version="[^"]*"', "", svg)
-    for colour, variable in _VARIABLES.items():
-        svg = re.sub(rf'="{colour}"', f'="var(--{variable})"', svg, flags=re.IGNORECASE)
-    return svg
-
-
-def compact(svg: str) -> str:
-    """The same picture in fewer characters, and what marks say as their titles.
-
-    The renderer repeats the font at every text, states defaults, draws empty frames, and gives coordinates to a
-    trillionth of a pixel.
-    """
-    svg = _LABELLED.sub(_titled, svg)
-    svg = _EMPTY.sub("", _NEEDLESS.sub("", svg))
-    svg = _GEOMETRY.sub(lambda found: f'{found[1]}{_LONG.sub(_rounded, found[2])}"', svg)
-    return svg.replace("<svg ", f'<svg font-family="{_FONT}" ', 1)
-
-
-def _titled(found: re.Match[str]) -> str:
-    """A mark with its label as title; axes and legends lose theirs, since the picture as a whole has one."""
-    tag, before, label, after, end = found.groups()
-    if 'role="graphics-symbol"' not in after or re.search(r'roledescription="(axis|legend)"', after):
-        return f"<{tag}{before}{after}{end}"
-    title = f"<title>{label}</title>"
-    return f"<{tag}{before}{after}>{title}" + (f"</{tag}>" if end == "/>" else "")
-
-
-def _renamed(svg: str, inner: str, name: str) -> str:
+def renamed(svg: str, inner: str, name: str) -> str:
+    """``svg`` with the id ``inner``, and what refers to it, called ``name``."""
     return svg.replace(f' id="{inner}"', f' id="{name}"').replace(f"url(#{inner})", f"url(#{name})")
-
-
-def _rounded(found: re.Match[str]) -> str:
-    return f"{float(found[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def nice_top(highest: float) -> float:
