@@ -202,7 +202,7 @@ def read_effects(opened: OpenedRun) -> list[EffectRow]:
             {field: row[field] for field in fields if field in row}
             | {"name": names[row["target"]], "edit": readable(edit_name(row["kind"], row["dose"]), 24)}
         )
-        for row in sorted(rows, key=place)
+        for row in rows
     ]
 
 
