@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from cotlens import config as config_module
 from cotlens.config import (
@@ -17,7 +17,9 @@ from cotlens.config import (
 )
 from cotlens.errors import ConfigError
 
-SECTIONS = {name: info.annotation for name, info in RunConfig.model_fields.items() if name != "seed"}
+SECTIONS = {
+    name: info.annotation for name, info in RunConfig.model_fields.items() if isinstance(info.default, BaseModel)
+}
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedTokenizerFast
 
 from cotlens import LanguageModel, NeuronId
-from cotlens.errors import InputError
+from cotlens.errors import InputError, ModelFormatError
 from cotlens.inspect import describe_neuron, trace_text
 from cotlens.logit_lens import read_layers, read_streams
 
@@ -16,6 +16,10 @@ CONTEXT = 16
 def test_the_last_layer_of_the_lens_says_what_the_model_says(any_lm: LanguageModel) -> None:
     ids = any_lm.encode(TEXT)
     streams = read_streams(any_lm, ids[:-1])
+    if any_lm.name == "tiny-opt-350m":
+        with pytest.raises(ModelFormatError, match="no norm follows the last layer"):
+            read_layers(any_lm, streams, ids[1:])
+        return
     steps = read_layers(any_lm, streams, ids[1:])
     assert {len(step) for step in steps} == {any_lm.n_layers}
     said = any_lm.model(torch.tensor([ids])).logits[0].detach().float().softmax(dim=-1)

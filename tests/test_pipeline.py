@@ -429,6 +429,13 @@ def test_a_sample_of_right_answers_has_right_answers_only_and_says_where_they_ar
     assert "'cot'" not in caplog.text
 
 
+def test_a_run_without_right_answers_ends_with_empty_tables(config: RunConfig, tmp_path: Path) -> None:
+    run = run_pipeline(_with_sample(config, questions="correct", sample=3), tmp_path / "run")
+    assert not run.completions()["correct"].any(), "a random model knows nothing"
+    assert run.is_done("report")
+    assert run.activations().is_empty()
+
+
 def _grade_as_right(folder: Path, counts: dict[str, int]) -> None:
     """Rewrite the grades of the first questions of each variant: a random model has no right answer."""
     with RunWriter.open(folder, open_run(folder).config) as writer:

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cotlens import LanguageModel, RunConfig, open_run
+from cotlens import LanguageModel, RunConfig, open_run, run_pipeline
 from cotlens.errors import InputError, NonFiniteError
-from cotlens.project import project_stage, similar
+from cotlens.project import similar
 from cotlens.project.projection import all_neurons
-from cotlens.project.similar import find_similar, most_active
-from cotlens.store import Run, RunWriter
+from cotlens.project.similar import find_similar, most_active, similar_stage
+from cotlens.store import RunWriter
 from cotlens.types import NeuronId, Silent
 
 
@@ -97,33 +97,47 @@ def test_values_that_are_not_finite(make_lm: Callable[[str], LanguageModel]) -> 
         find_similar(lm, [NeuronId(0, 0), NeuronId(2, 4)], np.arange(2), 1)
 
 
-def discovered(path: Path, **project: object) -> Run:
-    """A run with four active neurons, and the stage ``project`` begun."""
-    config = RunConfig.model_validate({"project": {"top_n": 3} | project})
-    rows = [("cot", "q", 0, 1, layer, [3, 7], [1.0, -1.0], [1.0, 1.0]) for layer in range(2)]
-    names = ["variant", "question_id", "step", "token_id", "layer", "neuron", "coefficient", "score"]
+def projected(path: Path, similar: int) -> RunWriter:
+    """A run with four projected neurons, and the stage ``similar`` begun."""
+    config = RunConfig.model_validate({"project": {"similar": similar}})
+    rows = pl.DataFrame({"layer": [0, 0, 1, 1], "neuron": [3, 7, 3, 7], "hits": [5, 1, 2, 2]})
     with RunWriter.open(path, config) as run:
-        for stage in ("discover", "project"):
+        for stage in ("project", "similar"):
             run.begin(stage, stage)
-        run.add_frame("discover", "activations/cot-0000.parquet", pl.DataFrame(rows, schema=names, orient="row"))
+        run.add_frame("project", "neurons.parquet", rows)
         return run
 
 
 def test_the_stage_stores_them(llama: LanguageModel, tmp_path: Path) -> None:
-    run = discovered(tmp_path / "run", similar=2)
-    project_stage(run, llama, Silent())
-    run.finish("project", 0)
+    run = projected(tmp_path / "run", similar=2)
+    similar_stage(run, llama, Silent())
     found = open_run(run.path).similar()
     assert found.select("layer", "neuron").rows() == [(0, 3), (0, 7), (1, 3), (1, 7)]
     assert found["cosine"].list.len().to_list() == [2] * 4
     assert RunConfig().project.similar == 10
 
 
-def test_a_run_without_them_says_how_to_get_them(llama: LanguageModel, tmp_path: Path) -> None:
-    run = discovered(tmp_path / "run", similar=0)
-    with pytest.raises(InputError, match="stage 'project' has not run"):
-        run.similar()
-    project_stage(run, llama, Silent())
-    run.finish("project", 0)
-    with pytest.raises(InputError, match=r"made without similar.parquet; .*`cotlens project .*project.similar=10`"):
+def test_a_run_without_them_says_how_to_get_them(tmp_path: Path) -> None:
+    run = projected(tmp_path / "run", similar=0)
+    with pytest.raises(InputError, match=r"has no similar.parquet; .*`cotlens project .*run --set project.similar=10`"):
         open_run(run.path).similar()
+
+
+def test_a_run_made_before_gets_them_and_nothing_else_anew(llama_folder: Path, tmp_path: Path) -> None:
+    config = RunConfig.model_validate(
+        {
+            "model": {"name": str(llama_folder), "device": "cpu"},
+            "problems": {"limit": 2},
+            "prompt": {"variants": ["cot"], "shots": 1},
+            "generate": {"max_new_tokens": 4},
+            "discover": {"top_k": 3},
+            "project": {"similar": 0},
+        }
+    )
+    before = run_pipeline(config, tmp_path / "run", only="similar")
+    assert not before.has_parts("similar", "similar.parquet")
+    later = config.model_copy(update={"project": config.project.model_copy(update={"similar": 4})})
+    after = run_pipeline(later, tmp_path / "run", only="similar")
+    assert after.similar()["similar_layer"].list.len().unique().to_list() == [4]
+    for stage in ("generate", "discover", "project"):
+        assert after.manifest.stages[stage] == before.manifest.stages[stage]

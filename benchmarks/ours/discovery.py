@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.ours.stored import store_completions
 from cotlens import load_model, open_run
-from cotlens.capture import Passage, Reader, open_reader
+from cotlens.capture import LensRecorder, Passage, Reader, open_reader
 from cotlens.discover import discover_stage
 from cotlens.model.language_model import LanguageModel
 from cotlens.model.shared_prefix import Encoding, Prefix
@@ -105,9 +105,9 @@ def _readers(hooks: bool) -> Iterator[list[_Timed]]:
     made: list[_Timed] = []
 
     @contextlib.contextmanager
-    def timed_reader(lm: LanguageModel, top_k: int, ranker: str) -> Iterator[Reader]:
+    def timed_reader(lm: LanguageModel, top_k: int, ranker: str, lens: LensRecorder | None) -> Iterator[Reader]:
         with contextlib.ExitStack() as stack:
-            reader = stack.enter_context(open_reader(lm, top_k, ranker)) if hooks else _NoHooks(lm, top_k)
+            reader = stack.enter_context(open_reader(lm, top_k, ranker, lens)) if hooks else _NoHooks(lm, top_k)
             made.append(_Timed(reader))
             yield made[-1]
 

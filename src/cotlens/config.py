@@ -1,7 +1,8 @@
 """What a run does: one model per stage, all fields documented, unknown keys refused.
 
 A run file is YAML with the fields of `RunConfig`; each section may be left out. Precedence, strongest first:
-command-line flag, ``--set section.key=value``, the file, environment ``COTLENS_SECTION__KEY``, the default.
+command-line flag, ``--set section.key=value``, the file, environment ``COTLENS_SECTION__KEY``, the protocol, which is
+the defaults unless another is named.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from cotlens.credentials import clean_url, redact
 from cotlens.errors import ConfigError, near_match
 from cotlens.files import parse_yaml, read_text
+from cotlens.protocols import PROTOCOLS, protocol_settings
 from cotlens.redaction import hide_user_info
 
 __all__ = [
@@ -199,6 +201,9 @@ class DiscoverConfig(_Section):
     sample_seed: int = Field(default=0, ge=0)
     """Seed of that draw. It depends on the questions' ids alone, so variants share as many questions as they can.
     Paper: 42."""
+    logit_lens: int = Field(default=0, ge=0)
+    """Also record, for each step, the so many likeliest tokens after every layer, if it were the last; none when 0.
+    Takes a product with the unembedding for each layer, which on a small model is several times the forward pass."""
 
 
 class ProjectConfig(_Section):
@@ -374,6 +379,8 @@ class InterveneConfig(_Section):
 class RunConfig(_Section):
     """A whole run."""
 
+    protocol: str = "default"
+    """``default`` or ``rai-yao-2024``: the choices that hold where nothing else is said; see ``cotlens protocols``."""
     seed: int = Field(default=0, ge=0)
     """Source of every random choice: controls, noise, resamples."""
     model: ModelConfig = ModelConfig()
@@ -394,6 +401,13 @@ class RunConfig(_Section):
     """Intervals and controls of the statistics."""
     intervene: InterveneConfig = InterveneConfig()
     """What is done to sets of neurons, and to random ones that match them."""
+
+    @field_validator("protocol")
+    @classmethod
+    def _known_protocol(cls, given: str) -> str:
+        if given not in PROTOCOLS:
+            raise ValueError(f"no such protocol{near_match(given, PROTOCOLS)}")
+        return given
 
 
 def default_study() -> RunConfig:
@@ -419,32 +433,47 @@ def load_config(
     flags: Mapping[str, object] | None = None,
     base: RunConfig | None = None,
 ) -> RunConfig:
-    """Merge defaults, environment, file, ``--set`` overrides and flags, weakest first, and validate once.
+    """Merge protocol, environment, file, ``--set`` overrides and flags, weakest first, and validate once.
 
     Args:
         path: YAML run file.
         overrides: ``section.key=value`` with a YAML value.
         flags: dotted key to value; None values are skipped.
-        base: what stands in for the defaults.
+        base: what stands in for the defaults, under a protocol that is settled.
 
     Raises:
         ConfigError: listing every mistake, with the nearest known key for a misspelt one.
     """
-    merged = (base or RunConfig()).model_dump()
     sources: list[tuple[str, Mapping[str, object]]] = [("environment", _environment())]
     if path is not None:
         sources.append((str(path), _flatten(_read_yaml(path))))
     sources.append(("--set", _flatten(dict(_parse_override(text) for text in overrides))))
     sources.append(("flag", {key: value for key, value in (flags or {}).items() if value is not None}))
+    merged = (base or _protocol_of(sources)).model_dump()
     origins: dict[str, str] = {}
     for source, values in sources:
         for key, value in values.items():
             _assign(merged, key, value, source)
             origins[key] = source
     try:
-        return RunConfig.model_validate(merged)
+        config = RunConfig.model_validate(merged)
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(error, origins))) from None
+    if base is not None and config.protocol != base.protocol:
+        raise ConfigError(
+            f"{origins['protocol']}: protocol is {base.protocol!r} here and can't be changed; name another with "
+            "`cotlens run CONFIG --protocol NAME`"
+        )
+    return config
+
+
+def _protocol_of(sources: Sequence[tuple[str, Mapping[str, object]]]) -> RunConfig:
+    """The protocol that the strongest source names, or the default one; a wrong name is left for validation."""
+    named = [values["protocol"] for _, values in sources if "protocol" in values]
+    name = named[-1] if named else "default"
+    if not isinstance(name, str) or name not in PROTOCOLS:
+        return RunConfig()
+    return RunConfig.model_validate(protocol_settings(name) | {"protocol": name})
 
 
 def differences(old: RunConfig, new: RunConfig) -> list[str]:

@@ -41,7 +41,7 @@ class NeuronTokens(dict[str, Any]):
             for up, down in zip(self["promoted"], self["suppressed"], strict=True)
         ]
         head = ("promotes when active positively", "logit", "suppresses; promotes when negative", "logit")
-        return card(self["neuron"], facts, table(head, rows))
+        return card(self["neuron"], facts, table(head, rows, numbers=[1, 3]))
 
 
 class Trace(dict[str, Any]):
@@ -63,7 +63,7 @@ class Trace(dict[str, Any]):
         more = [paragraph(f"and {left:,} more tokens")] if left > 0 else []
         head = ("after", "comes", "p", "guess", "p", "neurons with the largest direct effect on what comes")
         facts = f"{self['model']}; ↑ makes what comes likelier, ↓ less likely; then the signed coefficient"
-        return card("Trace", facts, table(head, rows), *more)
+        return card("Trace", facts, table(head, rows, numbers=[2, 4]), *more)
 
 
 def _neuron_line(neuron: dict[str, Any]) -> Html:

@@ -5,6 +5,7 @@ The source is nostalgebraist, "interpreting GPT: the logit lens" (2020).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cotlens.capture.readout import Readout
+from cotlens.capture.wiring import decoder_layers, find_wiring, tensor_of
 from cotlens.model.language_model import LanguageModel
 
 __all__ = ["Streams", "read_layers", "read_streams"]
@@ -30,16 +32,13 @@ class Streams(NamedTuple):
 @torch.inference_mode()
 def read_streams(lm: LanguageModel, ids: Sequence[int]) -> Streams:
     """Read ``ids`` and keep the residual stream after every layer."""
-    final: list[Tensor] = []
-    handle = lm.final_norm.register_forward_pre_hook(lambda _, inputs: final.append(inputs[0]))
-    try:
-        output = lm.model(torch.tensor([list(ids)], device=lm.device), output_hidden_states=True)
-    finally:
-        handle.remove()
-    # The first is the embedding, and the last has been through the final norm already.
-    streams = (*output.hidden_states[1:-1], final[-1])
+    streams: list[Tensor] = []
+    with contextlib.ExitStack() as stack:
+        for layer in decoder_layers(lm):
+            stack.callback(layer.register_forward_hook(lambda _, __, out: streams.append(tensor_of(out))).remove)
+        logits = lm.model(torch.tensor([list(ids)], device=lm.device), use_cache=False).logits
     place = lm.unembedding.device
-    return Streams(output.logits[0].float(), tuple(stream[0].float().to(place) for stream in streams))
+    return Streams(logits[0].float(), tuple(stream.reshape(len(ids), -1).float().to(place) for stream in streams))
 
 
 @torch.inference_mode()
@@ -52,8 +51,11 @@ def read_layers(lm: LanguageModel, streams: Streams, following: Sequence[int]) -
 
     Returns:
         ``[step][layer]``: ``token``, ``probability`` and ``next_probability``.
+
+    Raises:
+        ModelFormatError: no norm follows the last layer, so there is nothing to read a stream through.
     """
-    readout = Readout(lm, lm.final_norm)
+    readout = Readout(lm, find_wiring(lm))
     steps: list[list[dict[str, Any]]] = [[] for _ in following]
     next_ids = torch.tensor(list(following))
     for stream in streams.layers:

@@ -7,7 +7,7 @@ notebook, at most made fainter, so that light and dark themes both work.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from cotlens.tokens import readable, visible
 
@@ -34,15 +34,16 @@ def card(title: str, facts: str, *parts: Html) -> Html:
     return Html(f'<div style="{style}"><div>{head}</div>{"".join(parts)}</div>')
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str | Html]], names: int = 1) -> Html:
-    """A table whose first ``names`` columns are words, the others numbers or pieces of HTML."""
-    heads = "".join(_cell("th", name, place >= names) for place, name in enumerate(head))
-    body = "".join(
-        f"<tr>{''.join(_cell('td', cell, place >= names) for place, cell in enumerate(row))}</tr>" for row in rows
-    )
-    style = "border-collapse:collapse;margin:6px 0 2px;font-size:13px;border:0;background:none"
-    plain = 'style="background:none;border:0"'
-    return Html(f'<table style="{style}"><thead><tr {plain}>{heads}</tr></thead><tbody>{body}</tbody></table>')
+def table(head: Sequence[str], rows: Iterable[Sequence[str | Html]], numbers: Container[int] = ()) -> Html:
+    """A table; the columns whose places are among ``numbers`` are set to the right."""
+
+    def line(tag: str, cells: Sequence[str | Html]) -> str:
+        shown = "".join(_cell(tag, cell, place in numbers) for place, cell in enumerate(cells))
+        return f'<tr style="background:none;border:0;color:inherit">{shown}</tr>'
+
+    style = "border-collapse:collapse;margin:6px 0 2px;font-size:13px;border:0;background:none;color:inherit"
+    body = "".join(line("td", row) for row in rows)
+    return Html(f'<table style="{style}"><thead>{line("th", head)}</thead><tbody>{body}</tbody></table>')
 
 
 def chips(tokens: Iterable[str]) -> Html:
@@ -70,6 +71,6 @@ def words(text: str, most: int = 400) -> Html:
 
 def _cell(tag: str, content: str | Html, right: bool) -> str:
     shown = content if isinstance(content, Html) else words(content)
-    align = "right" if right and not isinstance(content, Html) else "left"
+    align = "right" if right else "left"
     weight = ";font-weight:normal;opacity:.75" if tag == "th" else ""
     return f'<{tag} style="{_CELL};text-align:{align}{weight}">{shown}</{tag}>'

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cotlens.config import LABEL_OPERATIONAL, LabelConfig, RunConfig
 from cotlens.data import load_problems, make_template
+from cotlens.devices import check_device
 from cotlens.errors import ConfigError, ItemsFailedError, RunMismatchError
 from cotlens.files import content_hash
 from cotlens.store import Run, RunWriter, open_run
@@ -109,6 +110,13 @@ def _project(study: Study) -> None:
     project_stage(study.run, study.lm, study.progress)
 
 
+def _similar(study: Study) -> None:
+    from cotlens.project.similar import similar_stage
+
+    if study.run.config.project.similar:
+        similar_stage(study.run, study.lm, study.progress)
+
+
 def _label(study: Study) -> None:
     from cotlens.concepts import label_stage
 
@@ -157,6 +165,7 @@ def _generate_settings(config: RunConfig) -> Any:
 
 def _discover_settings(config: RunConfig) -> Any:
     no_matter = {"sample", "sample_seed"} if config.discover.sample is None else set()
+    no_matter |= set() if config.discover.logit_lens else {"logit_lens"}
     return config.discover.model_dump(exclude=no_matter)
 
 
@@ -173,7 +182,8 @@ STAGES: dict[str, Stage] = {
             lambda c: [_generate_settings(c), c.model.dtype],
         ),
         Stage("discover", _discover, _discover_settings, after=("generate",)),
-        Stage("project", _project, lambda c: c.project.model_dump(), after=("discover",)),
+        Stage("project", _project, lambda c: c.project.model_dump(exclude={"similar"}), after=("discover",)),
+        Stage("similar", _similar, lambda c: c.project.similar, after=("project",)),
         Stage("label", _label, lambda c: [_label_key(c), c.seed], after=("project",)),
         Stage("reread", _reread, _reread_settings, after=("discover",)),
         Stage("analyze", _analyze, lambda c: [c.analyze.model_dump(), c.seed], after=("reread", "label")),
@@ -252,6 +262,7 @@ def validate(config: RunConfig, with_inputs: bool = True) -> list[Problem]:
     from cotlens.intervene.sets import check_sets
     from cotlens.judge import check_judge
 
+    check_device(config.model.device)
     for variant in config.prompt.variants if with_inputs else ():
         make_template(variant, config.prompt)
     if config.intervene.variant not in config.prompt.variants:
@@ -299,9 +310,11 @@ def local_judge(config: RunConfig) -> Callable[[str, LabelConfig], Judge]:
 def find_model(config: RunConfig) -> dict[str, Any]:
     """The fingerprint of the model's files; no weights are loaded, but settings that can't fit it are refused."""
     from cotlens.intervene.sets import check_layers
+    from cotlens.model.limits import check_token_count
     from cotlens.model.source import resolve_model
 
     source = resolve_model(config.model.name, config.model.revision)
+    check_token_count(source, "project.top_n", config.project.top_n)
     width, layers = source.width(), source.layers()
     if width is not None and config.discover.top_k > width:
         raise ConfigError(

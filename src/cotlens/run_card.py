@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import polars as pl
 
 from cotlens.errors import InputError
-from cotlens.notebook import Html, card, paragraph, table
+from cotlens.notebook import Html, card, chips, paragraph, table
 
 __all__ = ["run_card"]
 
@@ -50,7 +50,7 @@ def _accuracy(run: _Run) -> Html:
     try:
         rows = run.analysis("accuracy").to_dicts()
         head = ("variant", "correct", "accuracy", "interval", "tokens")
-        return table(head, [_accuracy_row(row) for row in rows])
+        return table(head, [_accuracy_row(row) for row in rows], numbers=range(1, 5))
     except (InputError, KeyError) as reason:
         return paragraph(f"No accuracy: {reason}")
 
@@ -72,5 +72,5 @@ def _contents(stages: Mapping[str, Any]) -> Html:
     for start, (what, how) in _READ_WITH.items():
         sizes = [part.rows or 0 for name, part in parts.items() if name.startswith(start)]
         if sizes:
-            rows.append((what, f"{sum(sizes):,}", Html(f"<code>{how}</code>")))
-    return table(("there are", "", "read with"), rows) if rows else Html("")
+            rows.append((what, f"{sum(sizes):,}", chips([how])))
+    return table(("there are", "", "read with"), rows, numbers=[1]) if rows else Html("")

@@ -136,7 +136,7 @@ class Run:
         Raises:
             InputError: also where ``project.similar`` is 0.
         """
-        return self._optional("project", "similar.parquet", "project.similar=10")
+        return self._optional("similar", "similar.parquet", f"project {self.path} --set project.similar=10")
 
     def lens(self) -> pl.DataFrame:
         """One row per variant, question, step and layer: the tokens that the residual stream would say next.
@@ -144,7 +144,7 @@ class Run:
         Raises:
             InputError: also where ``discover.logit_lens`` is 0.
         """
-        return self._optional("discover", "lens/", "discover.logit_lens=5")
+        return self._optional("discover", "lens/", f"discover {self.path} --set discover.logit_lens=5")
 
     def concepts(self) -> pl.DataFrame:
         """One row per neuron, sign and concept that the judge confirmed: the reasoning neurons."""
@@ -207,14 +207,11 @@ class Run:
                 f"{paths[0].parent}: can't be read ({error}); run `cotlens run` again to mend it"
             ) from None
 
-    def _optional(self, stage: str, prefix: str, setting: str) -> pl.DataFrame:
-        """A table that a stage makes only if asked for."""
-        if self.is_done(stage) and not self.has_parts(stage, prefix):
-            raise InputError(
-                f"{self.path}: made without {prefix.rstrip('/')}; "
-                f"for that run `cotlens {stage} {self.path} --set {setting}`"
-            )
-        return self._frame(stage, prefix)
+    def _optional(self, stage: str, prefix: str, remedy: str) -> pl.DataFrame:
+        """A table that is made only if asked for."""
+        if self.has_parts(stage, prefix):
+            return self._frame(stage, prefix)
+        raise InputError(f"{self.path}: has no {prefix.rstrip('/')}; for that run `cotlens {remedy}`")
 
     def _missing(self, stage: str) -> InputError:
         return InputError(f"{self.path}: stage {stage!r} has not run; run `cotlens {stage} {self.path}`")

@@ -142,7 +142,7 @@ class TopNeurons:
         head = ("step", "token", *("largest score" if place == 0 else "" for place in range(_BEST)))
         more = [paragraph(f"and {steps - _SHOWN:,} more steps")] if steps > _SHOWN else []
         facts = f"{steps:,} steps of {layers} layers, {k} neurons each; name and signed coefficient"
-        return card("Top neurons", facts, table(head, rows, names=2), *more)
+        return card("Top neurons", facts, table(head, rows, numbers=[0]), *more)
 
     def _strongest(self, step: int) -> list[int]:
         """The places, in all layers together, of the neurons with the largest scores."""
@@ -193,7 +193,7 @@ class Projection:
         left = len(self.layer) - _SHOWN
         more = [paragraph(f"and {left:,} more neurons")] if left > 0 else []
         facts = f"{len(self.layer):,} neurons, {self.promoted_ids.shape[1]} tokens at each end, norm {self.norm}"
-        return card("Vocabulary projection", facts, table(head, rows), *more)
+        return card("Vocabulary projection", facts, table(head, rows, numbers=[1, 3]), *more)
 
 
 @runtime_checkable

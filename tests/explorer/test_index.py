@@ -12,7 +12,7 @@ from tests.explorer.activity_run import LAYERS, VARIANTS, WIDTH
 from cotlens.analyze.step_roles import ROLES, TOKENS, stored_roles
 from cotlens.errors import InputError
 from cotlens.explorer import ActivityIndex
-from cotlens.store import Run
+from cotlens.store import Run, RunWriter
 
 MakeRun = Callable[..., Run]
 
@@ -118,6 +118,21 @@ def test_the_steps_of_a_completion(run: Run) -> None:
         assert found.rows() == own.rows()
         assert found.columns == own.columns
         assert steps == own["step"].n_unique()
+
+
+def test_the_lens_of_a_completion(run: Run) -> None:
+    assert ActivityIndex.open(run).lens("cot", "q5") is None
+    keys = ["variant", "question_id", "step", "layer"]
+    for part in run.part_paths("discover", "activations/"):
+        rows = pl.read_parquet(part, columns=keys)
+        tokens = pl.Series("token_ids", [[n, n + 1] for n in range(rows.height)], dtype=pl.List(pl.Int32))
+        shares = pl.Series("probabilities", [[0.5, 0.25]] * rows.height, dtype=pl.List(pl.Float32))
+        RunWriter(run.path, run.manifest).add_frame(
+            "discover", f"lens/{part.name}", rows.with_columns(tokens, shares), 7
+        )
+    found = ActivityIndex.open(run).lens("cot", "q5")
+    assert found is not None
+    assert found.rows() == run.lens().filter(variant="cot", question_id="q5").drop("variant", "question_id").rows()
 
 
 def test_neurons_that_two_variants_share(run: Run) -> None:

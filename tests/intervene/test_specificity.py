@@ -89,12 +89,28 @@ def test_an_edit_changes_the_numbers(llama: LanguageModel) -> None:
     assert (untouched["log_prob"] - noisy["log_prob"]).abs().min() > 1e-3
 
 
-@pytest.mark.parametrize("tokens", [1, 17, 60])
+@pytest.mark.parametrize("tokens", [9, 60])
 def test_numbers_do_not_depend_on_the_batches(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
     wanted = scored(lm)
     monkeypatch.setattr(specificity, "_TOKENS_AT_ONCE", tokens)
     for frame, other in zip(scored(lm), wanted, strict=True):
         assert_close(frame, other)
+
+
+def test_logits_are_held_a_few_at_a_time(llama: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = scored(llama)
+    held: list[int] = []
+    log_probs = specificity._log_probs
+
+    def counted(logits, source, targets):
+        held.append(len(logits))
+        return log_probs(logits, source, targets)
+
+    monkeypatch.setattr(specificity, "_log_probs", counted)
+    monkeypatch.setattr(specificity, "_LOGITS_AT_ONCE", 7 * llama.unembedding.shape[0])
+    for frame, other in zip(scored(llama), wanted, strict=True):
+        assert_close(frame, other)
+    assert max(held) <= 7 < sum(held)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "falcon"])
@@ -150,9 +166,11 @@ def test_the_likeliest_option_per_token_is_the_answer(llama: LanguageModel) -> N
     plain = PlainRows(llama, (), [PlainQuestion("q", "What is it?", ("it", "a box of pens"), 1)])
     short, long = (len(llama.encode(f"{plain.questions[0].prompt} {option}")) for option in ("it", "a box of pens"))
     tokens = long - short + 1  # the first option is one token
-    assert plain.table(np.array([-2.0, -1.9 * tokens])).rows() == [("questions", "q", tokens, -1.9, True)]
-    assert plain.table(np.array([-2.0, -2.1 * tokens]))["correct"].to_list() == [False]
-    assert plain.table(np.array([-2.0, -2.0 * tokens]))["correct"].to_list() == [False], "ties go to the first"
+    assert plain.table(np.array([-2.0, -1.9 * tokens]), "no edit").rows() == [("questions", "q", tokens, -1.9, True)]
+    assert plain.table(np.array([-2.0, -2.1 * tokens]), "no edit")["correct"].to_list() == [False]
+    assert plain.table(np.array([-2.0, -2.0 * tokens]), "no edit")["correct"].to_list() == [False], (
+        "ties go to the first"
+    )
 
 
 def test_a_token_that_the_tokenizer_puts_first_is_read_and_not_scored(
@@ -192,7 +210,7 @@ def test_out_of_memory_with_one_row_is_told(llama: LanguageModel, monkeypatch: p
 
 
 def test_a_number_that_is_not_finite_stops_and_names_the_item(llama: LanguageModel) -> None:
-    with pytest.raises(NonFiniteError, match="long: its log-probability is nan"):
+    with pytest.raises(NonFiniteError, match="long, under Noise of 5 neurons: its log-probability is nan"):
         scored(llama, [(Noise(NEURONS, sigma=float("inf")),)])
 
 
@@ -231,7 +249,7 @@ def test_no_hook_is_left_even_after_an_error(llama: LanguageModel) -> None:
 
 @pytest.mark.embedded
 def test_the_embedded_model_reads_prose_and_knows_what_bees_make(smollm2: LanguageModel) -> None:
-    texts, questions = load_plain_texts(limit=3), load_plain_questions(limit=40)
+    texts, questions = load_plain_texts(limit=2), load_plain_questions(limit=24)
     late = (Noise([(25, neuron) for neuron in range(0, 1536, 2)], sigma=6.0),)
     untouched, broken = (frame for _, frame in score_plain(smollm2, [(), late], texts=texts, questions=questions))
 

@@ -66,7 +66,8 @@ def test_a_model_of_another_kind_is_refused_by_its_settings(
     "config",
     [
         LlamaConfig(), Qwen3Config(), GPT2Config(), Gemma3Config(), GraniteConfig(),
-        {"model_type": "doge", "is_moe": False, "num_experts": 16384}, {"model_type": "hunyuan_v1_moe", "num_experts": 1},
+        {"model_type": "doge", "is_moe": False, "num_experts": 16384},
+        {"model_type": "hunyuan_v1_moe", "num_experts": 1},
     ],
     ids=lambda config: config["model_type"] if isinstance(config, dict) else config.model_type,
 )  # fmt: skip

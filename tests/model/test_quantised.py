@@ -167,7 +167,7 @@ def test_four_bits_that_were_packed_anew_are_refused(
 ) -> None:
     model, _ = in_four_bits
     model(torch.tensor([[5, 6, 7]]))
-    with pytest.raises(ModelFormatError, match="has packed its 4-bit weight in a form .* load the model again"):
+    with pytest.raises(ModelFormatError, match=r"has packed its 4-bit weight in a form .* load the model again"):
         LanguageModel(model, llama.tokenizer)  # type: ignore[arg-type]
 
 

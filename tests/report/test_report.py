@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -105,8 +106,8 @@ def test_nothing_is_loaded_and_nothing_can_run(report: Any, page: _Page) -> None
     loads = {"src", "srcset", "href", "xlink:href", "action", "data", "poster", "background"}
     own = ("#", "data:image/png;base64,", "data:image/svg+xml,", "data:text/csv;charset=utf-8,")
     assert [value for _, name, value in page.attributes if name in loads and not (value or "").startswith(own)] == []
-    assert re.findall(r"@import|url\((?!#)", report.html) == []
-    assert not re.search(r"https?:", report.html)
+    assert re.findall(r"@import|url\((?!#|%23)", report.html) == []
+    assert not re.search(r"https?:(?!//www\.w3\.org/(2000/svg|1999/xlink))", unquote(report.html))  # names
     policy = next(value for tag, name, value in page.attributes if name == "content" and "default-src" in (value or ""))
     assert policy is not None
     assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:")
@@ -216,8 +217,12 @@ def test_failures_are_those_of_the_run(page: _Page) -> None:
     # Of the two right answers one is lost in either draw of the reasoning set, none in the random sets.
     assert [row[:4] for row in by_edit if row[1] == "correct"] == [
         ["untouched", "correct", "4", "50.0%"],
-        ["reasoning", "correct", "8", "25.0%"],
-        ["random, as reasoning", "correct", "12", "50.0%"],
+        ["reasoning, noise 0.5", "correct", "8", "25.0%"],
+        ["random, as reasoning, noise 0.5", "correct", "12", "50.0%"],
+        ["reasoning, noise 1", "correct", "8", "25.0%"],
+        ["random, as reasoning, noise 1", "correct", "12", "50.0%"],
+        ["all but reasoning, noise 1", "correct", "8", "25.0%"],
+        ["random, as all but reasoning, noise 1", "correct", "12", "50.0%"],
     ]
     assert "Under cot the most frequent way to fail is bad format (50.0% of the completions)." in page.text
 
@@ -289,7 +294,8 @@ def test_hostile_texts_stay_texts(page: _Page, report_of: Callable[..., Any]) ->
 
 def test_huge_texts_are_cut(page: _Page, report_of: Callable[..., Any]) -> None:
     huge = "<b>" * 33_000
-    large = report_of(question=huge, tokens=[huge, *TEXT_REST], strange=huge, reason=huge)
+    text = {"question": huge, "tokens": [huge, *TEXT_REST], "strange": huge, "reason": huge}
+    large = report_of(**text, reasoning_draws=1, control_draws=1)
     _check_harmless(large.html, page)
     assert len(large.html) < 1_000_000
 
@@ -360,7 +366,7 @@ EMPTY_CASES = {
     "no tokens": ({"tokens": []}, ["there is no question to walk through"]),
     "one draw set to zero": (
         {"kind": "zero", "reasoning_draws": 1},
-        ["set to zero (zero), accuracy under cot was 25.0% (interval 25.0–25.0%)"],
+        ["set to zero, accuracy under cot was 25.0% (interval 4.6–69.9%)"],
     ),
 }
 

@@ -4,7 +4,7 @@ The classes are told by rules, in this order; a completion belongs to the first 
 
 1. ``correct``: the stated answer is the right one.
 2. ``repetition``: it states no answer and ends in a loop.
-3. ``truncated``: it states no answer and was cut at the length limit.
+3. ``truncated``: it states no answer and was cut at the length limit, not followed by an invented question.
 4. ``bad_format``: it states no answer in the form asked for, though it came to its end.
 5. ``no_equation``: it states a wrong answer without any equation that can be executed.
 6. ``arithmetic_slip``: an equation before the answer does not hold.
@@ -89,8 +89,9 @@ def classify(text: str, gold: Decimal, stated_answer: bool, correct: bool, stop_
     if correct:
         kind = "correct"
     elif not stated_answer:
-        loop = ends_in_a_loop(until_next_question(text))
-        kind = "repetition" if loop else "truncated" if stop_reason == "length" else "bad_format"
+        solution = until_next_question(text)
+        cut = stop_reason == "length" and solution == text  # an invented question ends a solution too
+        kind = "repetition" if ends_in_a_loop(solution) else "truncated" if cut else "bad_format"
     elif not steps:
         kind = "no_equation"
     elif slips:

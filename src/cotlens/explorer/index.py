@@ -112,7 +112,23 @@ class ActivityIndex:
         """
         place = self._place(variant, question_id)
         row = self._files.completions.row(place, named=True)
-        return read_rows(self._run.path / self._files.parts[row["part"]], row["row"], row["rows"])
+        columns = ["step", "token_id", "layer", "neuron", "coefficient", "score"]
+        return read_rows(self._run.path / self._files.parts[row["part"]], row["row"], row["rows"], columns)
+
+    def lens(self, variant: str, question_id: str) -> pl.DataFrame | None:
+        """The logit lens of one completion: step, layer, token_ids[n], probabilities[n]; None if it was not recorded.
+
+        Raises:
+            InputError: there is no such completion among the activations, or its part is missing or damaged.
+        """
+        row = self._files.completions.row(self._place(variant, question_id), named=True)
+        name = self._files.parts[row["part"]].replace("activations/", "lens/", 1)
+        if not self._run.has_parts("discover", name):
+            return None
+        # The same rows as those of the activations, one for each step and layer.
+        return read_rows(
+            self._run.path / name, row["row"], row["rows"], ["step", "layer", "token_ids", "probabilities"]
+        )
 
     def shared(self, variant_a: str, variant_b: str, other: ActivityIndex | None = None) -> SharedNeurons:
         """Which neurons are active in which of two variants; ``variant_b`` is that of ``other`` if one is given.

@@ -18,7 +18,6 @@ __all__ = ["ROWS_AT_ONCE", "Chunk", "Segment", "read_chunks", "read_rows", "read
 
 #: Rows read at once while an index is built: few enough for memory that is used again and again.
 ROWS_AT_ONCE = 8192
-_SHOWN = ["step", "token_id", "layer", "neuron", "coefficient", "score"]
 _COUNTED = ["step", "layer", "neuron", "coefficient", "score"]
 
 
@@ -45,7 +44,7 @@ class Chunk:
     score: Float32[np.ndarray, "R K"]
 
 
-def read_rows(part: Path, first: int, count: int) -> pl.DataFrame:
+def read_rows(part: Path, first: int, count: int, columns: list[str]) -> pl.DataFrame:
     """``count`` rows from row ``first`` on; only the row groups that hold them are read.
 
     Raises:
@@ -63,7 +62,7 @@ def read_rows(part: Path, first: int, count: int) -> pl.DataFrame:
             before += rows
         if before < first + count:
             raise ValueError(f"{before} rows, {first + count} expected")
-        table = file.read_row_groups(groups, columns=_SHOWN, use_threads=False)
+        table = file.read_row_groups(groups, columns=columns, use_threads=False)
         found = pl.from_arrow(table.slice(first - start, count))
         assert isinstance(found, pl.DataFrame)
         return found

@@ -190,7 +190,7 @@ class _Decoding:
         while self._waiting or self._rows:
             try:
                 grown = self._begin() if self._may_begin() else self._append()
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 self._shrink()
@@ -238,23 +238,35 @@ class _Decoding:
         ended = {place: stopped for place in grown if (stopped := self._rule.check(self._rows[place].generated))}
         gone = [(self._rows[place], stopped) for place, stopped in ended.items()]
         if ended:
-            order = self._batch.drop(list(ended))
-            self._rows = [self._rows[place] for place in order]
+            self._take_out(list(ended))
             here = {row.group for row in self._rows} | {row.group for row in self._waiting}
             for group in {row.group for row, _ in gone} - here:
                 self._prefixes.forget(group)
         return gone
 
+    def _take_out(self, places: Sequence[int]) -> None:
+        """Without these rows; if memory does not suffice to move the others, they begin again."""
+        try:
+            order = self._batch.drop(places)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._rows = [row for place, row in enumerate(self._rows) if place not in places]
+            self._shrink()
+        else:
+            self._rows = [self._rows[place] for place in order]
+
     def _shrink(self) -> None:
-        """Go on with half as many rows; what they have generated stays theirs."""
-        if len(self._rows) <= 1:
-            length = self._prefixes.length + len((self._rows or self._waiting)[0].suffix)
+        """Go on with half as many places; what the rows have generated stays theirs."""
+        self._waiting.extendleft(reversed(self._rows))
+        if self._size == 1 and self._waiting:
+            length = self._prefixes.length + len(self._waiting[0].suffix)
             raise EnvironmentFault(
                 f"out of memory with one prompt of {length} tokens; "
                 "try --dtype bfloat16 or a smaller generate.max_new_tokens"
             ) from None
-        self._size = max(1, len(self._rows) // 2)
-        self._waiting.extendleft(reversed(self._rows))
+        # Places take memory whether or not rows are in them.
+        self._size = max(1, min(self._size, len(self._waiting)) // 2)
         self._open()
 
 

@@ -14,7 +14,7 @@ from cotlens.capture import Passage
 from cotlens.discover import StoredText, open_discovery
 from cotlens.files import content_hash
 from cotlens.intervene.conditions import RANDOM
-from cotlens.intervene.sets import Found, find_sets
+from cotlens.intervene.sets import Found, check_layers, find_sets
 from cotlens.model.language_model import LanguageModel
 from cotlens.model.shared_prefix import compute_prefix
 from cotlens.project.stage import value_norms
@@ -72,6 +72,8 @@ def _stored_sets(run: RunWriter) -> dict[str, pl.DataFrame]:
 
 
 def _find_sets(run: RunWriter, load: Callable[[], LanguageModel]) -> dict[str, pl.DataFrame]:
+    model = run.manifest.model
+    check_layers(run.config, run.config.model.name, model.get("n_layers"), model.get("d_ff"))
     found = Found(run.concepts(), discovered(run), cache(lambda ranker: _scores(run, load, ranker)))
     return find_sets(run.config.intervene.sets, found)
 

@@ -42,6 +42,11 @@ class Row:
     ids: list[int]
     asked: list[Asked] = field(default_factory=list)
 
+    def pieces(self, most: int) -> Iterator[Row]:
+        """The same token ids, asked about at most ``most`` tokens at a time."""
+        for start in range(0, len(self.asked), most):
+            yield Row(self.ids, self.asked[start : start + most])
+
 
 class PlainRows:
     """What is read for all passages and questions.
@@ -66,8 +71,8 @@ class PlainRows:
         """Passages and options, those of the first question after the last passage."""
         self._tokens = np.bincount([asked.run for row in self.rows for asked in row.asked], minlength=run)
 
-    def table(self, log_probs: Float64[np.ndarray, " runs"]) -> pl.DataFrame:
-        """One row per item, from the summed log-probability of every run.
+    def table(self, log_probs: Float64[np.ndarray, " runs"], edits: str) -> pl.DataFrame:
+        """One row per item, from the summed log-probability of every run; ``edits`` says under what, in an error.
 
         Raises:
             NonFiniteError: a sum is NaN or infinite.
@@ -75,7 +80,9 @@ class PlainRows:
         items = [*self._passages(log_probs), *self._answers(log_probs)]
         for _, item, _, log_prob, _ in items:
             if not np.isfinite(log_prob):
-                raise NonFiniteError(f"{item}: its log-probability is {log_prob}; the model gives NaN or infinity")
+                raise NonFiniteError(
+                    f"{item}, under {edits}: its log-probability is {log_prob}; the model gives NaN or infinity"
+                )
         return pl.DataFrame(items, schema=SCHEMA, orient="row")
 
     def _passages(self, log_probs: np.ndarray) -> Iterator[tuple[str, str, int, float, bool | None]]:

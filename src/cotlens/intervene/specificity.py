@@ -81,7 +81,11 @@ def score_plain(
         for index, log_probs in zip(together, scorer.log_probs(), strict=True):
             if on_progress is not None:
                 on_progress(len(plain.texts) + len(plain.questions))
-            yield index, plain.table(log_probs)
+            yield index, plain.table(log_probs, _in_words(interventions[index]))
+
+
+def _in_words(edits: Sequence[Edit]) -> str:
+    return " and ".join(f"{type(edit).__name__} of {len(edit.neurons)} neurons" for edit in edits) or "no edit"
 
 
 def _shares(lm: LanguageModel, interventions: Sequence[Sequence[Edit]], tokens: int) -> Iterator[list[int]]:
@@ -124,9 +128,11 @@ class _Scorer:
         return sums
 
     def _batches(self) -> Iterator[list[tuple[int, Row]]]:
-        """Rows in order of length, packed so that a padded batch stays within the tokens at once."""
-        rows = sorted(((group, row) for row in self._plain.rows for group in self._groups), key=lambda r: len(r[1].ids))
+        """Rows in order of length, packed so that a padded batch stays within the tokens at once; a row of which more
+        is asked is read several times."""
         most = _tokens_at_once(self._lm)
+        pieces = [piece for row in self._plain.rows for piece in row.pieces(most)]
+        rows = sorted(((group, row) for row in pieces for group in self._groups), key=lambda r: len(r[1].ids))
         batch: list[tuple[int, Row]] = []
         for group, row in rows:
             if batch and (len(batch) + 1) * len(row.ids) > most:
@@ -163,7 +169,7 @@ class _Scorer:
         distinct, source = np.unique(places, return_inverse=True)
         logits = encoding.logits(torch.from_numpy(distinct))
         targets = torch.tensor([asked.token for _, row in batch for asked in row.asked])
-        return _log_probs(logits, torch.from_numpy(source), targets).double().cpu().numpy()
+        return _log_probs(logits, torch.from_numpy(source), targets).cpu().double().numpy()
 
 
 def _log_probs(

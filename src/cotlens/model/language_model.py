@@ -96,6 +96,12 @@ class LanguageModel:
         assert norm is not None
         return norm
 
+    @property
+    def soft_cap(self) -> float | None:
+        """What no logit exceeds in size, where the model puts a soft cap on them (Gemma 2)."""
+        cap: float | None = getattr(self._text_config, "final_logit_softcapping", None)
+        return cap
+
     @cached_property
     def shares_prefix(self) -> bool:
         """Whether texts with a common beginning can attend to one copy of it (see `cotlens.model.shared_prefix`)."""

@@ -24,8 +24,8 @@ _METHODS = {
 }
 #: Weights of bitsandbytes; a weight of theirs is made dense with the state that it carries.
 _BITSANDBYTES = frozenset({"Params4bit", "Int8Params"})
-#: What its 4-bit modules call whether a forward pass on this CPU packs their weight anew, and what the state of a weight
-#: calls that this was done.
+#: What its 4-bit modules call whether a forward pass on this CPU packs the weight anew; what the weight's state calls
+#: that it was done.
 _REPACKS, _REPACKED = "support_avx512bf16_for_cpu", "packing_format_for_cpu"
 
 

@@ -13,9 +13,10 @@ from torch import Tensor
 from cotlens.model.language_model import LanguageModel
 from cotlens.project.ends import project_block
 from cotlens.project.projection import gather_value_vectors
-from cotlens.types import NeuronId
+from cotlens.store import RunWriter
+from cotlens.types import NeuronId, Progress
 
-__all__ = ["find_similar", "most_active"]
+__all__ = ["find_similar", "most_active", "similar_stage"]
 
 #: Neurons in one matrix product.
 _NEURONS = 512
@@ -24,6 +25,16 @@ _COSINES = 2**25
 #: Most neurons that each one is compared with: about as many as a vocabulary has tokens, so that comparing takes no
 #: longer than projecting.
 _COMPARED = 50_000
+
+
+def similar_stage(run: RunWriter, lm: LanguageModel, progress: Progress) -> None:
+    """Write ``similar.parquet``: for every projected neuron those that are most similar."""
+    projected = pl.read_parquet(run.part_paths("project", "neurons.parquet"), columns=["layer", "neuron", "hits"])
+    neurons = [NeuronId(*pair) for pair in projected.select("layer", "neuron").rows()]
+    progress.begin("similar", len(neurons))
+    among = most_active(projected["hits"].to_numpy().astype(np.int64))
+    found = find_similar(lm, neurons, among, run.config.project.similar, progress.advance)
+    run.add_frame("similar", "similar.parquet", found)
 
 
 @torch.inference_mode()

@@ -10,15 +10,14 @@ from jaxtyping import Float32
 
 from cotlens.model.language_model import LanguageModel
 from cotlens.project.projection import all_neurons, project
-from cotlens.project.similar import find_similar, most_active
 from cotlens.store import RunWriter
-from cotlens.types import NeuronId, Progress, Projection
+from cotlens.types import Progress, Projection
 
 __all__ = ["project_stage", "projection_columns", "value_norms"]
 
 
 def project_stage(run: RunWriter, lm: LanguageModel, progress: Progress) -> None:
-    """Write ``neurons.parquet``, every discovered neuron with its hits and its tokens, and what is similar to each."""
+    """Write ``neurons.parquet``: every discovered neuron with its hits and its tokens."""
     config = run.config.project
     hits = _count_hits(run)
     if config.neurons == "all":
@@ -26,13 +25,8 @@ def project_stage(run: RunWriter, lm: LanguageModel, progress: Progress) -> None
         hits = every.join(hits, on=["layer", "neuron"], how="left").fill_null(0)
     hits = hits.sort("layer", "neuron")
     progress.begin("project", hits.height)
-    neurons = [NeuronId(*pair) for pair in hits.select("layer", "neuron").rows()]
-    found = project(lm, neurons, config.top_n, config.norm, progress.advance)
+    found = project(lm, hits.select("layer", "neuron").rows(), config.top_n, config.norm, progress.advance)
     run.add_frame("project", "neurons.parquet", hits.with_columns(projection_columns(lm, found, lm.token_text)))
-    if config.similar:
-        progress.begin("similar", hits.height)
-        among = most_active(hits["hits"].to_numpy().astype(np.int64))
-        run.add_frame("project", "similar.parquet", find_similar(lm, neurons, among, config.similar, progress.advance))
 
 
 def projection_columns(lm: LanguageModel, found: Projection, token_text: Callable[[int], str]) -> list[pl.Series]:

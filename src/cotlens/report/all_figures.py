@@ -61,6 +61,8 @@ def _shown(entry: _Entry, results: Results) -> Shown:
         return Shown(None, readable(str(reason), 400))
     except (OSError, PolarsError) as error:
         return Shown(None, readable(f"A table behind this figure can’t be read: {error}", 400))
+    except KeyError as column:
+        return Shown(None, readable(f"A table behind this figure has no column {column}.", 400))
 
 
 def _rows(rows: Sequence[Mapping[str, object]], reason: str) -> None:

@@ -145,6 +145,8 @@ def edit_failure_figure(rows: Sequence[Row], confidence: float) -> Figure:
     main = [row for row in rows if row["main"]]
     if len(unique(main, "condition")) < 2:
         raise NothingToShow("No set was edited, so there are no failures under an edit.")
+    if len({(row["kind"], row["dose"]) for row in main if row["set"] != "none"}) == 1:
+        main = [row | {"condition": row["plain"]} for row in main]
     return Figure(
         "edit_failures",
         "How completions end when neurons are edited",

@@ -129,7 +129,7 @@ def _log_ratio(value: float | None, untouched: float | None) -> float | None:
 def edit_failure_rows(shares: pl.DataFrame, names: Mapping[str, str]) -> list[Row]:
     """One row per edit and class: the untouched model first, then each set beside the random sets that match it.
 
-    ``condition`` says the edit where a set was edited in several ways; ``main`` where the figure shows it.
+    ``condition`` says the edit where there are several, ``plain`` does not; ``main`` where the figure shows the row.
     """
     rows = clean(shares)
     edits = {(row["kind"], row["dose"]) for row in rows if row["set"] != "none"}
@@ -142,22 +142,25 @@ def edit_failure_rows(shares: pl.DataFrame, names: Mapping[str, str]) -> list[Ro
         known = order.index(row["target"]) if row["target"] in order else len(order)
         return (known, row["scope"] != "set", *edit_order(row["kind"], row["dose"]), row["set"] == "random")
 
-    def condition(row: Row) -> str:
-        if row["set"] == "none":
-            return "untouched"
-        text = names.get(row["target"]) or readable(str(row["target"]), 24)
-        text = f"random, as {text}" if row["set"] == "random" else text
-        text = f"all but {text}" if row["scope"] == "rest" else text
-        return f"{text}, {readable(edit_name(row['kind'], row['dose']), 24)}" if len(edits) > 1 else text
-
+    several = len(edits) > 1
     rows.sort(key=place)
-    told = [
-        row
-        | {"condition": condition(row)}
-        | {"main": row["set"] == "none" or (row["scope"] == "set" and (row["kind"], row["dose"]) in main)}
-        for row in rows
-    ]
+    told = []
+    for row in rows:
+        plain = _condition(row, names)
+        edit = readable(edit_name(row["kind"], row["dose"]), 24)
+        named = f"{plain}, {edit}" if several and row["set"] != "none" else plain
+        shown = row["set"] == "none" or (row["scope"] == "set" and (row["kind"], row["dose"]) in main)
+        told.append(row | {"plain": plain, "condition": named, "main": shown})
     return by_class(told, list(dict.fromkeys(row["condition"] for row in told)))
+
+
+def _condition(row: Row, names: Mapping[str, str]) -> str:
+    """What a condition is called, its edit aside."""
+    if row["set"] == "none":
+        return "untouched"
+    text = names.get(row["target"]) or readable(str(row["target"]), 24)
+    text = f"all but {text}" if row["scope"] == "rest" else text
+    return f"random, as {text}" if row["set"] == "random" else text
 
 
 def balance_rows(balance: pl.DataFrame, labels: Mapping[str, str]) -> list[Row]:

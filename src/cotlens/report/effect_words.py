@@ -114,7 +114,7 @@ def loss_words(losses: Sequence[Row]) -> list[str]:
         ]
     if worse:
         return [text, "That is more than random sets cost, while right answers are not: no sign of arithmetic."]
-    return [text, "None of these losses is shown to exceed that of random sets."]
+    return [text, "Not one of these losses is shown to exceed that of random sets."]
 
 
 def rest_words(rows: Sequence[Row]) -> list[str]:
@@ -131,9 +131,10 @@ def rest_words(rows: Sequence[Row]) -> list[str]:
         return [text + "; no random sets were left alone to compare with."]
     text += (
         f"; with all but a random set, {percent(row['random'])} "
-        f"({count(row['control_draws'], 'set')}, {span(row['random_low'], row['random_high'])})."
+        f"({count(row['control_draws'], 'set')}, {span(row['random_low'], row['random_high'])}); one-sided "
+        f"{p_text(row['p_value'])}."
     )
-    if row["value"] > row["random_high"]:
+    if row["value"] > row["random"] and row["p_value"] <= LEVEL:
         return [text, "Leaving these neurons alone saves more than leaving random ones alone."]
     return [text, "Leaving these neurons alone is not shown to save more than leaving random ones alone."]
 

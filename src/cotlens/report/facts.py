@@ -58,6 +58,7 @@ def settings(run: Run, problems: int, lowest: int) -> list[tuple[str, str]]:
     edits = "; ".join(f"{edit.kind} {', '.join(f'{dose:g}' for dose in edit.doses)}" for edit in intervene.edits)
     draws = f"{intervene.draws} of a set, {intervene.control_draws} random sets"
     rows = [
+        ("Protocol", config.protocol),
         ("Model", config.model.name),
         ("Size", _size(model)),
         ("Precision", config.model.dtype),

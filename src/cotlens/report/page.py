@@ -45,7 +45,7 @@ def _context(results: Results) -> dict[str, Any]:
     opening = words.opening_words(
         config, results.problems, results.neurons.height, results.reasoning, len(results.concept_ids)
     )
-    intervention = intervention_words(results)
+    intervention = _intervention_paragraphs(results)
     return {
         "model": readable(config.model.name, 80),
         "source": readable(config.problems.source, 80),
@@ -53,7 +53,7 @@ def _context(results: Results) -> dict[str, Any]:
             opening,
             words.accuracy_words(results.accuracy),
             words.frequency_words(results.comparison),
-            *intervention[:2],
+            *intervention[0][:2],
         ],
         "duration": facts.duration_words(run),
         "versions": facts.versions_words(run),
@@ -109,19 +109,24 @@ def _known(rows: Callable[[], list[Row]]) -> list[Row]:
 
 
 def intervention_words(results: Results) -> list[str]:
-    """What the intervention shows, or why it shows nothing; the first two sentences go into the summary."""
+    """What the interventions show, sentence by sentence, or why they show nothing."""
+    return [sentence for sentences in _intervention_paragraphs(results) for sentence in sentences]
+
+
+def _intervention_paragraphs(results: Results) -> list[list[str]]:
     if not results.reasoning and not _known(lambda: results.effects):
-        return ["No neuron was confirmed as a reasoning neuron, so there was none to edit and nothing to compare."]
+        return [["No neuron was confirmed as a reasoning neuron, so there was none to edit and nothing to compare."]]
     try:
         effects = results.effects
     except NothingToShow as reason:
-        return [f"What the interventions show can’t be said: {readable(str(reason), 400)}"]
+        return [[f"What the interventions show can’t be said: {readable(str(reason), 400)}"]]
     variant = results.names[results.run.config.intervene.variant]
-    return [
-        *effect_words.effect_words(effects, variant),
-        *effect_words.loss_words(loss_rows(effects)),
-        *effect_words.rest_words(effects),
+    paragraphs = [
+        effect_words.effect_words(effects, variant),
+        effect_words.loss_words(loss_rows(effects)),
+        effect_words.rest_words(effects),
     ]
+    return [sentences for sentences in paragraphs if sentences]
 
 
 def _changed(results: Results) -> Changed | None:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from cotlens.tokens import readable
+
 if TYPE_CHECKING:
     import altair as alt
 
@@ -35,6 +37,7 @@ __all__ = [
     "nice_top",
     "panels",
     "root_ticks",
+    "specification",
     "to_svg",
     "told",
 ]
@@ -60,6 +63,9 @@ _NEEDLESS = re.compile(
 )
 _EMPTY = re.compile(r'<path(?: d="(?:M0,0h0v0h0Z)?"| display="none")+/>|<g></g>')
 _GEOMETRY = re.compile(r'( (?:d|transform|x|y|x1|x2|y1|y2)=")([^"]*)"')
+_ID = re.compile(r' id="([^"]+)"')
+#: What ids within a picture begin with.
+_PART = "part-"
 _LONG = re.compile(r"\d+\.\d{3,}")
 _VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", BAND: "band", PAPER: "paper", ACCENT: "accent"}
 _FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, sans-serif"
@@ -154,13 +160,34 @@ def panels(field: str, order: Sequence[str], width: float) -> alt.Facet:
     )
 
 
+def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """The Vega-Lite specification of ``chart``, with data and tooltips, every text of it fit to be shown.
+
+    The renderer ends the process at some characters that can't be seen, such as NUL.
+    """
+    found: dict[str, Any] = _shown(chart.to_dict(validate=False))
+    return found
+
+
+def _shown(part: Any) -> Any:
+    if isinstance(part, str):
+        return part if part.isprintable() else readable(part, len(part))
+    if isinstance(part, dict):
+        return {_shown(name): _shown(value) for name, value in part.items()}
+    return [_shown(value) for value in part] if isinstance(part, list | tuple) else part
+
+
 def to_svg(chart: alt.TopLevelMixin) -> str:
     """``chart`` as an SVG document in its own colours, for a paper or a file."""
     import altair
     import vl_convert
 
     version = ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    return str(vl_convert.vegalite_to_svg(chart.to_dict(validate=False), vl_version=version))
+    svg = str(vl_convert.vegalite_to_svg(specification(chart), vl_version=version))
+    # The renderer counts its ids through all charts of a process; counted anew, the same chart is the same text.
+    for number, inner in enumerate(dict.fromkeys(_ID.findall(svg))):
+        svg = _renamed(svg, inner, f"{_PART}{number}")
+    return svg
 
 
 def inline_svg(svg: str, name: str) -> str:
@@ -169,9 +196,8 @@ def inline_svg(svg: str, name: str) -> str:
     What its marks say (`told`) is their title, which a browser shows when they are pointed at.
     """
     svg = compact(svg)
-    # The renderer counts its ids through all charts of a process; counted anew, the same chart is the same text.
-    for number, inner in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', svg))):
-        svg = svg.replace(f'id="{inner}"', f'id="{name}-{number}"').replace(f"url(#{inner})", f"url(#{name}-{number})")
+    for inner in _ID.findall(svg):
+        svg = _renamed(svg, inner, f"{name}-{inner.removeprefix(_PART)}")
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"| version="[^"]*"', "", svg)
     for colour, variable in _VARIABLES.items():
         svg = re.sub(rf'="{colour}"', f'="var(--{variable})"', svg, flags=re.IGNORECASE)
@@ -197,6 +223,10 @@ def _titled(found: re.Match[str]) -> str:
         return f"<{tag}{before}{after}{end}"
     title = f"<title>{label}</title>"
     return f"<{tag}{before}{after}>{title}" + (f"</{tag}>" if end == "/>" else "")
+
+
+def _renamed(svg: str, inner: str, name: str) -> str:
+    return svg.replace(f' id="{inner}"', f' id="{name}"').replace(f"url(#{inner})", f"url(#{name})")
 
 
 def _rounded(found: re.Match[str]) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cotlens.report.edits import edit_name, edit_order, set_names, set_order
-from cotlens.tokens import visible
+from cotlens.tokens import readable
 
 __all__ = ["effect_table"]
 
@@ -26,18 +26,20 @@ def effect_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
     others = [name for name in ("answered", "questions", "perplexity") if any(row["measure"] == name for row in rows)]
     for name in ("set", "edit"):
         table.add_column(name, no_wrap=True)
-    for name in ("accuracy", "95% interval", "random sets", "band", "p", "q", *others):
+    for name in ("accuracy", "95% interval", "random", "band", "p", "q", *others):
         table.add_column(name, justify="right")
     by_place = {(*_place(row), row["measure"]): row for row in rows}
     main = [row for row in rows if row["measure"] == "accuracy"]
     names = set_names(set_order(row["target"] for row in rows))
-    main.sort(key=lambda row: (list(names).index(row["target"]), row["scope"], edit_order(row["kind"], row["dose"])))
+    main.sort(
+        key=lambda row: (list(names).index(row["target"]), row["scope"] != "set", edit_order(row["kind"], row["dose"]))
+    )
     table.add_row("untouched", "", f"{main[0]['untouched']:.1%}", *[""] * (5 + len(others)))
     for row in main:
-        name = names[row["target"]]
+        name, edit = names[row["target"]], readable(edit_name(row["kind"], row["dose"]), 24)
         table.add_row(
-            Text(f"all but {name}" if row["scope"] == "rest" else name), visible(edit_name(row["kind"], row["dose"])),
-            f"{row['value']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}", *_beside(row),
+            Text(f"all but {name}" if row["scope"] == "rest" else name), edit,
+            f"{row['value']:.1%}", _span(row["low"], row["high"]), *_beside(row),
             *(_other(by_place.get((*_place(row), measure))) for measure in others),
         )  # fmt: skip
     return Group(table, Text(_note(main, others), style="dim"))
@@ -51,8 +53,12 @@ def _beside(row: dict[str, Any]) -> tuple[str, str, str, str]:
     """Mean and band of the random sets, and the tests against them."""
     if not row["control_draws"]:
         return "none", "", "", ""
-    band = f"{row['random_low']:.1%} to {row['random_high']:.1%}"
+    band = _span(row["random_low"], row["random_high"])
     return f"{row['random']:.1%}", band, f"{row['p_value']:.2g}", f"{row['q_value']:.2g}"
+
+
+def _span(low: float, high: float) -> str:
+    return f"{100 * low:.1f}–{high:.1%}"
 
 
 def _other(row: dict[str, Any] | None) -> str:
