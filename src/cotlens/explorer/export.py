@@ -154,8 +154,10 @@ class _Export:
         folder = f"completion/{self.chosen.completions[variant, question]}"
         self._put(f"{folder}/activity.json", found.model_dump_json())
         for step in range(found.steps):
-            layers = [[_small(cell) for cell in row] for row in read_step(self.opened, variant, question, step).layers]
-            text = json.dumps({"layers": layers}, ensure_ascii=False, separators=(",", ":"))
+            found_step = read_step(self.opened, variant, question, step)
+            layers = [[_small(cell) for cell in row] for row in found_step.layers]
+            lens = [[token.model_dump() for token in row] for row in found_step.lens]
+            text = json.dumps({"layers": layers, "lens": lens}, ensure_ascii=False, separators=(",", ":"))
             self._put(f"{folder}/steps/{step}.json", text)
 
     def _put_figures(self) -> None:
