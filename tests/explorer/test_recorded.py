@@ -18,7 +18,7 @@ def recorded(copied: Path) -> Path:
     run = RunWriter(copied, open_run(copied).manifest)
     for part in ("0", "1"):
         rows = pl.read_parquet(copied / f"activations/{part}.parquet").select("variant", "question_id", "step", "layer")
-        first = pl.concat_list(pl.col("layer"), pl.lit(999, pl.Int32))
+        first = pl.concat_list(pl.col("layer"), pl.lit(77777, pl.Int32))
         shares = pl.concat_list((pl.col("layer") + 1).cast(pl.Float32) / 10, pl.lit(0.05, pl.Float32))
         run.add_frame("discover", f"lens/{part}.parquet", rows.with_columns(token_ids=first, probabilities=shares))
     similar = pl.DataFrame(
@@ -37,7 +37,7 @@ def test_the_lens_of_a_step_stands_beneath_its_grid(recorded: Path) -> None:
     assert len(lens) == LAYERS
     assert lens[1] == [
         {"shown": TEXT[1].replace(" ", "␣"), "percent": 20.0, "shade": 1},
-        {"shown": "‹999›", "percent": 5.0, "shade": 0},
+        {"shown": "‹77777›", "percent": 5.0, "shade": 0},
     ]
     page = Parsed(client.get("/completion/cot/q1?step=2").text)
     assert any("data-lens" in attrs for _, attrs in page.elements)
