@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,9 @@ def test_every_cotlens_command_works(command: str, tmp_path: Path, llama_folder:
         (tmp_path / "my-prompt.txt").write_text("Question: 1 + 1?\nThe answer is 2.\n")
     elif words[0] == "validate" and not words[1].startswith("--"):
         words[1] = str(ROOT / words[1])
+    if words[0] == "view" and "--static" not in words:
+        served_until_interrupted(words, tmp_path)
+        return
     done = cotlens(words, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
@@ -117,3 +121,12 @@ def test_functions_win_over_modules_of_their_name() -> None:
 def cotlens(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "cotlens.cli", *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=120)
+
+
+def served_until_interrupted(words: list[str], folder: Path) -> None:
+    command = [sys.executable, "-m", "cotlens.cli", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("http://127.0.0.1:")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0

@@ -331,11 +331,14 @@ def view(
             terminal.say(f"{static / 'index.html'}: put the folder behind any web server")
             return
         server = serve.prepare(run_dirs, host, port, token, progress)
-    terminal.say(f"{server.address}  (Ctrl-C ends it)")
-    sys.stdout.flush()
-    if open_page and sys.stdout.isatty():
-        serve.open_browser(server.address)
-    server.serve()
+
+    def started(address: str) -> None:
+        terminal.say(f"{address}  (Ctrl-C ends it)")
+        sys.stdout.flush()
+        if open_page and sys.stdout.isatty():
+            serve.open_browser(address)
+
+    server.serve(started)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32, Int32
 
 from cotlens.errors import InputError
 from cotlens.explorer.attempt import attempt
+from cotlens.explorer.lens import LensToken, read_lens
 from cotlens.explorer.neuron_table import SCHEMA, NeuronTable, neuron_table
 from cotlens.explorer.opened import OpenedRun
 from cotlens.explorer.records import Record
@@ -80,6 +81,8 @@ class Step(Record):
     step: int
     layers: list[list[Cell]]
     """From layer 0 on; in each the neurons by rank."""
+    lens: list[list[LensToken]]
+    """After each layer the tokens that its residual stream makes most probable; empty where that was not recorded."""
 
 
 def active_neurons(opened: OpenedRun, variant: str, question_id: str) -> ActiveNeurons:
@@ -125,7 +128,8 @@ def read_step(opened: OpenedRun, variant: str, question_id: str, step: int) -> S
     active = active_neurons(opened, variant, question_id)
     if step >= len(active.neuron):
         raise InputError(f"step {step}: question {question_id!r} has {len(active.neuron)} under {variant!r}")
-    return Step(variant=variant, question_id=question_id, step=step, layers=grid(opened, active, step))
+    lens = read_lens(opened, variant, question_id, step)
+    return Step(variant=variant, question_id=question_id, step=step, layers=grid(opened, active, step), lens=lens)
 
 
 def concept_counts(opened: OpenedRun, active: ActiveNeurons) -> dict[str, list[int]]:

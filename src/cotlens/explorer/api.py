@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Path, Query
 
 from cotlens.explorer.active import Activity, Step, activity, read_step
 from cotlens.explorer.attempt import attempt
-from cotlens.explorer.charts import WIDE, ChartRecord, as_record
+from cotlens.explorer.charts import ChartRecord, as_record
 from cotlens.explorer.compare import Comparison, Shown, compare
 from cotlens.explorer.completion_list import CompletionFilter, CompletionList, list_completions
 from cotlens.explorer.completions import Completion, find_names, read_completion
@@ -24,6 +24,7 @@ from cotlens.explorer.records import FigureList, FigureName, Problem, Record
 from cotlens.explorer.search import NeuronFilter, NeuronList, find_neurons
 from cotlens.explorer.site import Site
 from cotlens.explorer.tables import figures_in
+from cotlens.report.figure import WIDE
 
 __all__ = ["DESCRIPTION", "api_routes"]
 

@@ -19,7 +19,7 @@ from cotlens.explorer import views
 from cotlens.explorer.active import Cell, activity, read_step
 from cotlens.explorer.assets import asset, asset_names
 from cotlens.explorer.attempt import attempt
-from cotlens.explorer.charts import as_png, as_record, as_svg
+from cotlens.explorer.charts import as_record
 from cotlens.explorer.checked import check_part
 from cotlens.explorer.completion_list import CompletionFilter
 from cotlens.explorer.figures import Wanted, find_figure
@@ -28,6 +28,7 @@ from cotlens.explorer.opened import OpenedRun, RunFolder
 from cotlens.explorer.search import NeuronFilter, find_neurons
 from cotlens.explorer.site import NAV, Site
 from cotlens.explorer.walk import ALL
+from cotlens.report.downloads import figure_csv, figure_png, figure_svg
 from cotlens.types import NeuronId, Progress
 
 __all__ = ["export"]
@@ -153,8 +154,10 @@ class _Export:
         folder = f"completion/{self.chosen.completions[variant, question]}"
         self._put(f"{folder}/activity.json", found.model_dump_json())
         for step in range(found.steps):
-            layers = [[_small(cell) for cell in row] for row in read_step(self.opened, variant, question, step).layers]
-            text = json.dumps({"layers": layers}, ensure_ascii=False, separators=(",", ":"))
+            found_step = read_step(self.opened, variant, question, step)
+            layers = [[_small(cell) for cell in row] for row in found_step.layers]
+            lens = [[token.model_dump() for token in row] for row in found_step.lens]
+            text = json.dumps({"layers": layers, "lens": lens}, ensure_ascii=False, separators=(",", ":"))
             self._put(f"{folder}/steps/{step}.json", text)
 
     def _put_figures(self) -> None:
@@ -184,7 +187,5 @@ def _drawn(site: Site, wanted: FigureFile) -> str | bytes:
     if wanted.kind == "json":
         return as_record(figure, wanted.width).model_dump_json()
     if wanted.kind == "csv":
-        return figure.csv
-    if wanted.kind == "png":
-        return as_png(figure, wanted.width)
-    return as_svg(figure, wanted.width, wanted.dark)
+        return figure_csv(figure)
+    return (figure_png if wanted.kind == "png" else figure_svg)(figure, wanted.width)

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from cotlens.errors import InputError
 from cotlens.explorer.attempt import attempt
-from cotlens.explorer.charts import WIDE, as_png, as_record, as_svg
+from cotlens.explorer.charts import as_record
 from cotlens.explorer.compare import compare
 from cotlens.explorer.compare_charts import compare_figures
 from cotlens.explorer.neuron_charts import neuron_figures
@@ -21,13 +21,13 @@ from cotlens.explorer.queries import Text
 from cotlens.explorer.site import Site
 from cotlens.explorer.tables import figures_in
 from cotlens.explorer.views import side_labels
-from cotlens.report.figure import Figure
+from cotlens.report.downloads import figure_csv, figure_png, figure_svg
+from cotlens.report.figure import WIDE, Figure
 from cotlens.types import NeuronId
 
 __all__ = ["One", "Wanted", "Width", "figure_routes", "find_figure"]
 
 Width = Annotated[int, Query(ge=200, le=2000)]
-Theme = Literal["light", "dark"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +64,16 @@ def figure_routes(site: Site) -> APIRouter:
         return answer(one, "application/json", lambda figure: as_record(figure, width).model_dump(mode="json"))
 
     @routes.get("/figures/{name}.svg")
-    def svg(one: One, width: Width = WIDE, theme: Theme = "light") -> Response:
-        return answer(one, "image/svg+xml", lambda figure: as_svg(figure, width, theme == "dark"))
+    def svg(one: One, width: Width = WIDE) -> Response:
+        return answer(one, "image/svg+xml", lambda figure: figure_svg(figure, width))
 
     @routes.get("/figures/{name}.png")
-    def png(one: One, width: Width = WIDE, theme: Theme = "light") -> Response:
-        return answer(one, "image/png", lambda figure: as_png(figure, width, theme == "dark"))
+    def png(one: One, width: Width = WIDE) -> Response:
+        return answer(one, "image/png", lambda figure: figure_png(figure, width))
 
     @routes.get("/figures/{name}.csv")
     def table(one: One) -> Response:
-        return answer(one, "text/csv; charset=utf-8", lambda figure: figure.csv)
+        return answer(one, "text/csv; charset=utf-8", figure_csv)
 
     return routes
 

@@ -27,7 +27,6 @@ class FigureFile(NamedTuple):
     run: str
     kind: str
     width: int
-    dark: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +88,10 @@ class FileLinks:
         of, to, run = (str(query.get(key) or "") for key in ("of", "to", "run"))
         if name.startswith("neuron-") and kind in ("svg", "png"):
             return None  # there are thousands; their numbers and the live charts are there
-        width, dark = int(query.get("width") or WIDE), query.get("theme") == "dark"
+        width = int(query.get("width") or WIDE)
         what = "-".join([name, *(_slug(text) for text in (of, to, run) if text)])
-        size = f"-{width}" if kind != "csv" and "width" in query else ""
-        file = f"figures/{what}{size}{'-dark' if dark else ''}.{kind}"
-        self._exported.figures[file] = FigureFile(name, of, to, run, kind, width, dark)
+        file = f"figures/{what}-{width}.json" if kind == "json" else f"figures/{what}.{kind}"
+        self._exported.figures[file] = FigureFile(name, of, to, run, kind, width)
         return self._up + file
 
     def active(self, variant: str, question_id: str, what: str) -> str | None:

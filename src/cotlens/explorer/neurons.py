@@ -244,9 +244,9 @@ def _counts(table: pl.DataFrame, name: str) -> list[Count]:
 
 
 def _similar(opened: OpenedRun, layer: int, neuron: int) -> list[Similar]:
-    if not opened.has("project", "similar.parquet"):
+    if not opened.has("similar", "similar.parquet"):
         return []
-    found = pl.scan_parquet(opened.paths("project", "similar.parquet")).filter(layer=layer, neuron=neuron).collect()
+    found = pl.scan_parquet(opened.paths("similar", "similar.parquet")).filter(layer=layer, neuron=neuron).collect()
     if found.is_empty():
         return []
     row, table = found.row(0, named=True), neuron_table(opened)

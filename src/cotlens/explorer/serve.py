@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -50,19 +50,20 @@ class Server:
     guard: Guard
     listening: socket.socket
 
-    def serve(self) -> None:
-        """Answer until a signal comes."""
+    def serve(self, started: Callable[[str], None]) -> None:
+        """Answer until a signal comes; ``started`` is told the address once pages can be opened."""
         import uvicorn
 
         from cotlens.explorer.app import create_app
         from cotlens.explorer.warm import warm_up
 
-        config = uvicorn.Config(
-            create_app(self.folders, self.guard), log_level="warning", access_log=False, server_header=False,
-            lifespan="off", ws="none",
-        )  # fmt: skip
-        threading.Thread(target=warm_up, args=(self.folders,), daemon=True).start()
         try:
+            app = create_app(self.folders, self.guard)
+            config = uvicorn.Config(
+                app, log_level="warning", access_log=False, server_header=False, lifespan="off", ws="none"
+            )
+            threading.Thread(target=warm_up, args=(self.folders,), daemon=True).start()
+            started(self.address)
             uvicorn.Server(config).run(sockets=[self.listening])
         except (InterruptedRunError, KeyboardInterrupt):
             return  # that is how a reader ends it

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cotlens.explorer.active import Cell, active_neurons, concept_counts, grid
 from cotlens.explorer.attempt import attempt
 from cotlens.explorer.completions import Completion, read_completion
+from cotlens.explorer.lens import LensToken, read_lens
 from cotlens.explorer.opened import OpenedRun
 from cotlens.report.tables import concept_order
 
@@ -28,6 +29,7 @@ class Walk:
     """At each step, how many neurons of the chosen concept are active; empty where that is not known."""
     heat: list[int]
     grid: list[list[Cell]]
+    lens: list[list[LensToken]]
     reason: str
     """Why there are no active neurons to show."""
 
@@ -63,7 +65,7 @@ def read_walk(opened: OpenedRun, variant: str, question_id: str, concept: str, s
     length = max(1, len(completion.tokens))
     place = concepts_of(opened).index(concept) if concept in concepts_of(opened) else -1
     if found.value is None:
-        return Walk(completion, 0, place, [], [0] * length, [], found.reason)
+        return Walk(completion, 0, place, [], [0] * length, [], [], found.reason)
     by_concept = concept_counts(opened, found.value)
     counts = by_concept.get(concept) or [sum(column) for column in zip(*by_concept.values(), strict=True)]
     steps = found.value.neuron.shape[0]
@@ -71,7 +73,8 @@ def read_walk(opened: OpenedRun, variant: str, question_id: str, concept: str, s
         step = max(range(steps), key=lambda at: counts[at] if counts else 0)
     step = min(max(step, 0), steps - 1)
     heat = [*shades(counts), *[0] * length][: max(length, steps)]
-    return Walk(completion, step, place, counts, heat, grid(opened, found.value, step), "")
+    lens = read_lens(opened, completion.variant, completion.question_id, step)
+    return Walk(completion, step, place, counts, heat, grid(opened, found.value, step), lens, "")
 
 
 def shades(counts: list[int]) -> list[int]:

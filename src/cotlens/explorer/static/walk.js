@@ -104,7 +104,9 @@ class Walk {
         const found = await answer.json();
         if (!answer.ok) throw new Error(found.detail);
         // What their place tells may be left out of the cells.
-        return found.layers.map((cells, layer) => cells.map((cell, rank) => ({ layer, rank, ...cell })));
+        const layers = found.layers.map((cells, layer) => cells.map((cell, rank) => ({ layer, rank, ...cell })));
+        layers.lens = found.lens ?? [];
+        return layers;
       });
       this.cells.set(step, asked);
       asked.catch(() => this.cells.delete(step));
@@ -142,11 +144,27 @@ class Walk {
         if (focused) link.focus();
       }
     }
+    this.look(layers.lens);
     this.list(layers.flat().filter((found) => found.concepts.length));
     if (this.told) this.tell(this.told);
     for (const near of [step + 1, step - 1, step + 2]) {
       if (near >= 0 && near < this.data.steps) this.at(near);
     }
+  }
+
+  // The logit lens, where it was recorded.
+  look(lens) {
+    const table = this.section.querySelector("[data-lens]");
+    if (!table || !lens.length) return;
+    const rows = [...table.tBodies[0].rows];
+    lens.forEach((tokens, layer) => {
+      tokens.forEach((token, rank) => {
+        const cell = rows[lens.length - 1 - layer].cells[rank + 1];
+        cell.className = `up s${token.shade}`;
+        const share = element("small", {}, String(token.percent));
+        cell.firstElementChild.replaceChildren(`${token.shown} `, share);
+      });
+    });
   }
 
   list(labelled) {
