@@ -126,7 +126,7 @@ def _label(study: Study) -> None:
         )
     if left.passing:
         study.failed = (
-            f"{left.passing:,} questions got no reply from the judge and count as not answered; to ask them again: "
+            f"questions that got no reply from a judge count as not answered: {left.passing:,}; to ask them again: "
             f"cotlens label {run.path}"
         )
 

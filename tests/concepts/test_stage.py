@@ -225,7 +225,7 @@ def test_names_that_could_not_be_merged_are_told_and_asked_again(
             base_url=f"{server.url}/v1",
             max_attempts=2,
         )
-        with pytest.raises(ItemsFailedError, match=r"1 questions got no reply.*cotlens label"):
+        with pytest.raises(ItemsFailedError, match=r"got no reply.*: 1; to ask them again: cotlens label"):
             run_pipeline(run.config, run.path, only="label")
         assert "did not group names that may mean the same, so they stay apart: no reply after 2" in caplog.text
         assert not open_run(run.path).is_done("label")
