@@ -34,7 +34,12 @@ class Agreement:
 
 def compare_tops(ours: Path, theirs: Path) -> Agreement | str:
     """Compare two files with ``neuron`` and ``coefficient`` ``[T, L, K]``; a text if their shapes differ."""
-    (neurons, values), (other_neurons, other_values) = (_by_neuron(file) for file in (ours, theirs))
+    return compare_arrays(*(_read(file) for file in (ours, theirs)))
+
+
+def compare_arrays(ours: tuple[np.ndarray, np.ndarray], theirs: tuple[np.ndarray, np.ndarray]) -> Agreement | str:
+    """Compare two pairs of neurons and coefficients ``[T, L, K]``; a text if their shapes differ."""
+    (neurons, values), (other_neurons, other_values) = (_by_neuron(*found) for found in (ours, theirs))
     if neurons.shape != other_neurons.shape:
         return f"SHAPES DIFFER: {neurons.shape}, {other_neurons.shape}"
     same = (neurons == other_neurons).all(axis=1)
@@ -46,10 +51,13 @@ def compare_tops(ours: Path, theirs: Path) -> Agreement | str:
     return Agreement(neurons.size, int(same.sum()), len(same), worst)
 
 
-def _by_neuron(file: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read(file: Path) -> tuple[np.ndarray, np.ndarray]:
     with np.load(file) as found:
-        k = found["neuron"].shape[-1]
-        neuron, value = found["neuron"].reshape(-1, k), found["coefficient"].reshape(-1, k)
+        return found["neuron"], found["coefficient"]
+
+
+def _by_neuron(neuron: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    neuron, value = (array.reshape(-1, array.shape[-1]) for array in (neuron, value))
     order = neuron.argsort(axis=1)
     return np.take_along_axis(neuron, order, 1), np.take_along_axis(value, order, 1)
 

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
+    CohereConfig,
     FalconConfig,
     Gemma2Config,
     Gemma3Config,
@@ -20,6 +21,8 @@ from transformers import (
     Glm4Config,
     GPT2Config,
     GPTNeoXConfig,
+    GraniteConfig,
+    HyperCLOVAXConfig,
     LlamaConfig,
     MistralConfig,
     Olmo2Config,
@@ -102,6 +105,12 @@ ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = CONFIGS | {
     "glm4": lambda: Glm4Config(**_LLAMA_LIKE, head_dim=8),
     "stablelm": lambda: StableLmConfig(**_LLAMA_LIKE),
     "stablelm-parallel": lambda: StableLmConfig(**_LLAMA_LIKE, use_parallel_residual=True, qk_layernorm=True),
+    "cohere": lambda: CohereConfig(**_LLAMA_LIKE, logit_scale=0.3),
+    "granite": lambda: GraniteConfig(
+        **_LLAMA_LIKE, residual_multiplier=0.4, logits_scaling=4.0, embedding_multiplier=3.0, attention_multiplier=0.2
+    ),
+    # Multiplies with the number that Granite divides by.
+    "hyperclovax": lambda: HyperCLOVAXConfig(**_LLAMA_LIKE, residual_multiplier=0.4, logits_scaling=4.0),
     "gpt_neox": lambda: GPTNeoXConfig(**_LLAMA_LIKE),
     "gpt_neox-tied": lambda: GPTNeoXConfig(**_LLAMA_LIKE, use_parallel_residual=False, tie_word_embeddings=True),
     "opt": lambda: OPTConfig(**_OPT),
@@ -112,6 +121,10 @@ ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = CONFIGS | {
     "falcon-alibi": lambda: FalconConfig(**_FALCON, alibi=True, multi_query=False, parallel_attn=False, bias=True),
     "bloom": lambda: BloomConfig(**_SHARED, hidden_size=32, n_layer=3, n_head=4),
 }
+
+
+#: What multiplies feed-forward outputs when they join the residual stream, and logits; of all others neither does.
+MULTIPLIERS = {"tiny-cohere": (1.0, 0.3), "tiny-granite": (0.4, 0.25), "tiny-hyperclovax": (0.4, 4.0)}
 
 
 @pytest.fixture(scope="session", autouse=True)

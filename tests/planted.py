@@ -44,6 +44,10 @@ _FILLERS = 900
 _D, _F, _LAYERS = 128, 64, 4
 
 
+#: What to let the model say in the place of ``+``, for its answers to be right where the planted neurons work.
+ANSWER = "\nThe answer is 7.\n"
+
+
 @dataclass(frozen=True)
 class Planted:
     """The model, and what was planted in it."""
@@ -63,9 +67,9 @@ class Planted:
         return token
 
 
-def plant(seed: int = 0) -> Planted:
-    """Build the model; different seeds give different random parts."""
-    tokenizer = _make_tokenizer()
+def plant(seed: int = 0, said: str = "+") -> Planted:
+    """Build the model; different seeds give different random parts. ``said`` is how the token ``+`` reads."""
+    tokenizer = _make_tokenizer(said)
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -81,15 +85,15 @@ def plant(seed: int = 0) -> Planted:
         tie_word_embeddings=False,
     )
     model = LlamaForCausalLM(config)
-    ids = {word: tokenizer.convert_tokens_to_ids(word) for word in (*SENTENCE, *ADDITION)}
+    ids = {word: tokenizer.convert_tokens_to_ids(word.replace("+", said)) for word in (*SENTENCE, *ADDITION)}
     with torch.no_grad():
         _fill(model, ids)
     lm = LanguageModel(model, tokenizer, name="planted")
     return Planted(lm, PLANTED, ids[CUE], tuple(ids[word] for word in ADDITION))
 
 
-def _make_tokenizer() -> PreTrainedTokenizerFast:
-    words = ["<end>", "<unknown>", *SENTENCE, *ADDITION[1:], *OTHERS, *(f"word{n}" for n in range(_FILLERS))]
+def _make_tokenizer(said: str) -> PreTrainedTokenizerFast:
+    words = ["<end>", "<unknown>", *SENTENCE[:2], said, *ADDITION[1:], *OTHERS, *(f"word{n}" for n in range(_FILLERS))]
     whole_words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unknown>"))
     whole_words.pre_tokenizer = pre_tokenizers.Whitespace()
     whole_words.decoder = decoders.Fuse()

@@ -22,7 +22,7 @@ SETTINGS = {
     "discover": {"top_k": 4},
     "project": {"top_n": 5},
     "analyze": {"bootstrap": 20, "control_draws": 2},
-    "intervene": {"reasoning_draws": 1, "control_draws": 1},
+    "intervene": {"draws": 1, "control_draws": 1},
 }
 
 
@@ -134,6 +134,16 @@ def test_neuron_and_trace_speak_json(llama_folder: Path) -> None:
     assert {len(step["neurons"]) for step in trace["steps"]} == {2}
 
 
+def test_a_trace_becomes_a_page(llama_folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "trace.html"
+    done = cotlens("trace", llama_folder, "5 * 4 <b> = 20", "--logit-lens", "--html", page)
+    assert done.stdout.startswith(f"{page}: ")
+    html = page.read_text(encoding="utf-8")
+    assert "5 * 4 &lt;b&gt; = 20" in html
+    assert html.count('<th scope="row">layer ') == 3
+    assert not any(path.suffix == ".tmp" for path in tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -144,7 +154,13 @@ def test_neuron_and_trace_speak_json(llama_folder: Path) -> None:
         (["neuron", "{model}", "L0N0", "--norm", "x"], 2, "give none or gamma"),
         (["neuron", "{model}", "L0N0", "--dtype", "float8"], 2, "dtype 'float8' is not known"),
         (["trace", "{model}", ""], 2, "at least two"),
-        (["trace", "{model}", "ab cd", "--top-k", "999"], 2, "48 neurons per layer"),
+        (
+            ["trace", "{model}", "ab cd", "--top-k", "999"],
+            2,
+            "--top-k 999: {model} has 48 neurons per layer",
+        ),
+        (["trace", "{model}", "a, " * 1500], 2, "tokens long; {model} reads at most 2048"),
+        (["trace", "{model}", "ab cd", "--html", "no/such/folder/x.html"], 2, "there is no folder no/such/folder"),
         (["run", "{tmp}/none.yaml"], 2, "none.yaml: no such file"),
         (["run", "{tmp}"], 2, "a folder, not a file"),
         (
@@ -171,12 +187,62 @@ def test_a_mistake_gets_one_line_and_its_exit_code(
 ) -> None:
     places = {"{model}": str(llama_folder), "{tmp}": str(tmp_path), "{file}": str(run_file)}
     for name, value in places.items():
-        words = [word.replace(name, value) for word in words]
+        words, message = [word.replace(name, value) for word in words], message.replace(name, value)
     done = cotlens(*words, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (code, "")
     [line] = [line for line in done.stderr.splitlines() if line.startswith("cotlens: ")]
     assert message in line
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (
+            "neuron {model} L0N0 --top-n 401",
+            2,
+            "--top-n 401: the vocabulary of {model} has 400 tokens, so give",
+        ),
+        ("neuron {model} L0N0 --top-n 0", 2, "--top-n 0: the vocabulary of {model} has 400 tokens"),
+        ("neuron {model} L0N48", 2, "neuron 48 is out of range"),
+        ("neuron {model} L0N0 --dtype float8", 2, "dtype 'float8' is not known"),
+        ("neuron {model} L0N0 --device gpu", 2, "device 'gpu' is not known; use cpu, cuda"),
+        ("concepts --model {model} --device gpu", 2, "device 'gpu' is not known"),
+        ("trace {model} ab --top-k 49", 2, "--top-k 49: {model} has 48 neurons per layer, so give 1 to 48"),
+        ("trace {model} ab --top-k 0", 2, "--top-k 0: {model} has 48 neurons per layer"),
+        ("trace {model} ab --device cuda:x", 2, "device 'cuda:x' is not known"),
+        ("search {model} --token-id 400", 2, "--token-id 400: out of range; {model} has 0 to 399"),
+        ("search {model} --token-id -1", 2, "--token-id -1: out of range"),
+        ("search {model} --token-id 5 --top-k 145", 2, "--top-k 145: {model} has 144 neurons, so give 1 to 144"),
+        ("search {model} plus --top-k 145", 2, "--top-k 145: {model} has 144 neurons"),
+        ("search {model} plus --dtype half", 2, "dtype 'half' is not known"),
+        ("atlas {model} --out {tmp}/a.parquet --top-n 401", 2, "--top-n 401: the vocabulary of {model} has 400 tokens"),
+        ("atlas {model} --out {tmp}/a.csv", 2, "a.csv: an atlas is a Parquet file"),
+        ("atlas {model} --out {tmp}/none/a.parquet", 2, "there is no folder"),
+        ("atlas {model} --out /proc/a.parquet", 3, "/proc/a.parquet: can't be written"),
+        ("run {file} --device gpu --out {tmp}/run", 2, "device 'gpu' is not known"),
+        (
+            "run {file} --set project.top_n=401 --out {tmp}/run",
+            2,
+            "top_n 401: the vocabulary of {model} has 400",
+        ),
+    ],
+)
+def test_what_the_model_can_not_do_is_told_before_torch_is_imported(
+    words: str, code: int, message: str, tmp_path: Path, llama_folder: Path, run_file: Path
+) -> None:
+    places = {"model": llama_folder, "tmp": tmp_path, "file": run_file}
+    asked = (
+        "import sys, cotlens.cli as c\n"
+        f"sys.argv = ['cotlens', *{words.format(**places).split()!r}]\n"
+        f"try: c.main()\nexcept SystemExit as e: assert e.code == {code}, e.code\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert message.format(**places) in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

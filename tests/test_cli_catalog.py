@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from transformers import T5Config
+from transformers import MambaConfig, MixtralConfig, T5Config
 
 from cotlens import cli
 from cotlens.config import RunConfig
@@ -71,22 +71,26 @@ def test_models_at_hand_are_listed(cotlens: Cotlens, put_in_cache: Callable[...,
     own_code = CAUSAL | {"auto_map": {"AutoModelForCausalLM": "own.Model"}}
     put_in_cache("owner/part", config__json=json.dumps(own_code).encode())
     put_in_cache("owner/t5", config__json=json.dumps(CAUSAL | {"is_encoder_decoder": True}).encode())
+    put_in_cache("owner/experts", config__json=json.dumps(CAUSAL | {"num_local_experts": 8}).encode())
     put_in_cache("owner/bert", config__json=json.dumps(CAUSAL | {"architectures": ["BertModel"]}).encode())
     put_in_cache("owner/damaged", config__json=b"{")
     put_in_cache("owner/meta", params__json=b'{"dim": 32, "n_layers": 2, "n_heads": 4}')
     done = cotlens("models", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert [row["name"] for row in found["cached"]] == ["owner/meta", "owner/part", "owner/whole"]
-    whole = found["cached"][2]
+    assert [row["name"] for row in found["cached"]] == ["owner/experts", "owner/meta", "owner/part", "owner/whole"]
+    assert found["cached"][0]["refused"].startswith("a mixture of 8 experts")
+    assert {row["refused"] for row in found["cached"][1:]} == {None}
+    whole = found["cached"][3]
     assert (whole["layers"], whole["width"], whole["dtype"], whole["complete"]) == (3, 48, "bfloat16", True)
     assert whole["size_bytes"] > 5_000_000
-    assert [row["complete"] for row in found["cached"][:2]] == [False, False]
+    assert [row["complete"] for row in found["cached"][:3]] == [False, False, False]
     [embedded] = found["embedded"]
     assert (embedded["name"], embedded["converted"]) == ("smollm2-135m", None)
     text = cotlens("models").stdout
     assert re.search(r"owner/whole +LlamaForCausalLM +3 +48 +bfloat16 +5 MB", text)
     assert "fetched in part, brings code" in text
+    assert "fetched in part, not supported" in text
     assert "consolidated.*.pth" in text
 
 
@@ -179,15 +183,19 @@ def test_a_model_in_the_cache_is_described_without_the_hub(cotlens: Cotlens, put
         ("smollm2", "did you mean 'smollm2-135m'?"),
         ("./nowhere", "no such file or folder"),
         ("{t5}", "an encoder-decoder model"),
+        ("{mixtral}", "a mixture of 8 experts"),
+        ("{mamba}", "a model with a recurrent state"),
     ],
 )
 @pytest.mark.parametrize("verb", ["models", "neuron", "run"])
 def test_a_model_that_is_of_no_use_is_told_in_one_line_and_soon(
     cotlens: Cotlens, tmp_path: Path, name: str, message: str, verb: str
 ) -> None:
-    T5Config().save_pretrained(tmp_path / "t5")
-    (tmp_path / "t5/model.safetensors").write_bytes(b"not read")
-    name = name.format(t5=tmp_path / "t5")
+    folders = {config.model_type: tmp_path / config.model_type for config in (T5Config, MixtralConfig, MambaConfig)}
+    for config in (T5Config, MixtralConfig, MambaConfig):
+        config().save_pretrained(folders[config.model_type])
+        (folders[config.model_type] / "model.safetensors").write_bytes(b"not read")
+    name = name.format(**folders)
     (tmp_path / "run.yaml").write_text(f"model:\n  name: {name}\n")
     started = time.monotonic()
     done = cotlens(verb, *{"models": (name,), "neuron": (name, "L0N0"), "run": ("run.yaml",)}[verb])

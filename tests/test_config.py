@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from cotlens import config as config_module
 from cotlens.config import (
@@ -17,7 +17,9 @@ from cotlens.config import (
 )
 from cotlens.errors import ConfigError
 
-SECTIONS = {name: info.annotation for name, info in RunConfig.model_fields.items() if name != "seed"}
+SECTIONS = {
+    name: info.annotation for name, info in RunConfig.model_fields.items() if isinstance(info.default, BaseModel)
+}
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +68,9 @@ def test_defaults_are_those_of_the_design():
 
 def test_the_demo_study_is_the_default_one_made_shorter_at_a_dose_that_hurts():
     changed = {line.split(":")[0] for line in differences(RunConfig(), default_study())}
-    assert changed == {"problems.limit", "generate.max_new_tokens", "intervene.dose"}
+    assert changed == {
+        "problems.limit", "generate.max_new_tokens", "intervene.edits", "intervene.control_draws"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -134,7 +138,7 @@ def test_byte_order_mark_and_crlf_change_nothing(write, text):
         ("prompt.variants=[cot, text_only]", "prompt", "variants", ("cot", "text_only")),
         ("generate.stop=[]", "generate", "stop", ()),
         ('generate.stop=["\\n\\nQ:"]', "generate", "stop", ("\n\nQ:",)),
-        ("intervene.dose=0.5", "intervene", "dose", 0.5),
+        ("intervene.control_draws=7", "intervene", "control_draws", 7),
         ("problems.source=C:\\data", "problems", "source", "C:\\data"),
         ("problems.source=[not yaml", "problems", "source", "[not yaml"),
         ("discover={top_k: 5}", "discover", "top_k", 5),
@@ -258,8 +262,19 @@ def test_a_base_stands_in_for_the_defaults(write):
         ("model: {dtype: float8}", "model.dtype: Input should be 'float32', 'bfloat16' or 'float16', got 'float8'"),
         ("analyze: {confidence: 1}", "analyze.confidence: Input should be less than 1, got 1"),
         ("analyze: {confidence: .nan}", "analyze.confidence: "),
-        ("intervene: {dose: -0.5}", "intervene.dose: Input should be greater than or equal to 0, got -0.5"),
-        ("intervene: {dose: .inf}", "intervene.dose: Input should be a finite number, got inf"),
+        ("intervene: {draws: 0}", "intervene.draws: Input should be greater than 0, got 0"),
+        ("intervene: {sets: [all, all]}", "intervene.sets: 'all' is named twice"),
+        ("intervene: {scopes: [sets]}", "intervene.scopes.0: Input should be 'set' or 'rest', got 'sets'"),
+        ("intervene: {edits: [noise]}", "intervene.edits.0: Input should be a valid dictionary"),
+        ("intervene: {edits: [{kind: nois}]}", "intervene.edits.0.kind: Input should be 'noise', 'zero', 'mean', "),
+        ("intervene: {edits: [{kind: zero}, {kind: zero}]}", "intervene.edits: 'zero' is named twice"),
+        ("intervene: {edits: [{kind: zero, dose: 1}]}", "intervene.edits.0: unknown key 'dose'; did you mean 'doses'?"),
+        ("intervene: {edits: [{kind: scale}]}", "intervene.edits.0: scale needs doses, the factors"),
+        ("intervene: {edits: [{kind: noise, doses: []}]}", "intervene.edits.0.doses: Tuple should have at least 1"),
+        ("intervene: {edits: [{kind: noise, doses: [2, 2]}]}", "intervene.edits.0: a dose is named twice"),
+        ("intervene: {edits: [{kind: noise, doses: [-1]}]}", "intervene.edits.0: the dose -1 of noise: give 0 or more"),
+        ("intervene: {edits: [{kind: mean, doses: [1.5]}]}", "intervene.edits.0: the dose 1.5 of mean: give 0 to 1"),
+        ("intervene: {edits: [{kind: noise, doses: [.inf]}]}", "intervene.edits.0.doses.0: Input should be a finite "),
         ("problems: {limit: 0}", "problems.limit: Input should be greater than 0, got 0"),
         ("seed: -1", "seed: Input should be greater than or equal to 0, got -1"),
         ("seed: {a: 1}", "seed.a: 'seed' has no keys of its own"),
@@ -420,7 +435,7 @@ def test_operational_keys_are_keys():
         "generate.server=http://h/v1",
         "discover.top_k=3",
         "label.judge=x",
-        "intervene.dose=2.0",
+        "intervene.draws=2",
     ],
 )
 def test_what_a_run_computes_is_a_difference(override):

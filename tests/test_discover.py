@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from pyarrow import parquet
 
 from cotlens import LanguageModel, RunConfig, load_config, top_neurons
 from cotlens.capture import RANKERS, Passage, memory, readers
@@ -189,11 +190,21 @@ def test_a_variant_that_is_done_needs_no_prefix(
 def recording(run: RunWriter, names: list[str]) -> Callable[..., None]:
     original = run.add_frame
 
-    def add_frame(stage: str, name: str, frame: pl.DataFrame) -> None:
+    def add_frame(stage: str, name: str, frame: pl.DataFrame, rows_together: int | None = None) -> None:
         names.append(name)
-        original(stage, name, frame)
+        original(stage, name, frame, rows_together)
 
     return add_frame
+
+
+def test_a_completion_can_be_read_without_the_whole_part(
+    llama: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discover, "ROWS_TOGETHER", 10)
+    with stored(tmp_path / "run", {"cot-0000": completions("cot", 3, 4)}) as run:
+        discover_stage(run, llama, Silent())
+        written = parquet.read_metadata(run.path / "activations" / "cot-0000.parquet")
+    assert [written.row_group(group).num_rows for group in range(written.num_row_groups)] == [10, 10, 10, 6]
 
 
 def test_prompts_that_share_nothing_have_no_prefix(llama: LanguageModel, tmp_path: Path) -> None:
@@ -242,9 +253,9 @@ def test_memory_is_flat_in_the_number_of_questions(llama: LanguageModel, tmp_pat
             frames.clear()
             original, before, found = run.add_frame, bytes_alive(), []
 
-            def add_frame(stage: str, name: str, frame: pl.DataFrame) -> None:
+            def add_frame(stage: str, name: str, frame: pl.DataFrame, rows_together: int | None = None) -> None:
                 found.append(bytes_alive() - before)
-                original(stage, name, frame)
+                original(stage, name, frame, rows_together)
 
             run.add_frame = add_frame  # type: ignore[method-assign]
             discover_stage(run, llama, Silent())
@@ -307,10 +318,11 @@ def test_a_batch_that_does_not_fit_is_halved(
     np.testing.assert_allclose(np.stack(halved["score"]), np.stack(whole["score"]), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
 def test_a_text_that_does_not_fit_alone_is_named(
-    llama: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    llama: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    limit_batches(monkeypatch, most=0)
+    limit_batches(monkeypatch, 0, error)
     with (
         stored(tmp_path / "run", two_variants()) as run,
         pytest.raises(EnvironmentFault, match=r"question q000 alone, variant 'cot', 32 tokens; use .*max_new_tokens"),
@@ -318,7 +330,9 @@ def test_a_text_that_does_not_fit_alone_is_named(
         discover_stage(run, llama, Silent())
 
 
-def limit_batches(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
+def limit_batches(
+    monkeypatch: pytest.MonkeyPatch, most: int, error: type[Exception] = torch.OutOfMemoryError
+) -> list[int]:
     """Let every reader run out of memory with more than ``most`` texts; the sizes it was asked for."""
     sizes: list[int] = []
     for reader in (readers._ForwardReader, readers._GradientReader):
@@ -326,7 +340,7 @@ def limit_batches(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
         def read(self, prefix, passages, original=reader.read):
             sizes.append(len(passages))
             if len(passages) > most:
-                raise torch.OutOfMemoryError("CUDA out of memory")
+                raise error("out of memory")
             return original(self, prefix, passages)
 
         monkeypatch.setattr(reader, "read", read)

@@ -16,7 +16,7 @@ import pytest
 from cotlens import RunConfig, load_model, open_run, top_neurons
 from cotlens.errors import CotlensError, InputError, RunMismatchError
 from cotlens.pipeline import STAGES, run_pipeline
-from cotlens.store import Run
+from cotlens.store import Run, RunWriter
 
 pipeline = importlib.import_module("cotlens.pipeline")
 
@@ -46,7 +46,7 @@ def config(llama_folder: Path, concepts: Path) -> RunConfig:
             "project": {"top_n": 10},
             "label": {"concepts": str(concepts), "min_layer": 0},
             "analyze": {"bootstrap": 50, "control_draws": 3},
-            "intervene": {"reasoning_draws": 2, "control_draws": 2},
+            "intervene": {"draws": 2, "control_draws": 2},
         }
     )
 
@@ -83,8 +83,8 @@ def test_every_stage_leaves_its_files(finished: Run) -> None:
         "analysis/layers.parquet",
         "analysis/steps.parquet",
         "interventions/none-00.parquet",
-        "interventions/reasoning-01.parquet",
-        "interventions/random-01.parquet",
+        "interventions/reasoning-set-noise-1.0-01.parquet",
+        "interventions/reasoning-set-noise-1.0-random-01.parquet",
         "intervention_sets.parquet",
         "report.html",
     }
@@ -98,7 +98,8 @@ def test_tables_have_the_columns_that_the_docs_promise(finished: Run) -> None:
         "neurons": "layer neuron hits hits_positive hits_negative value_norm promoted suppressed promoted_ids "
         "promoted_logits promoted_probs suppressed_ids suppressed_logits norm",
         "concepts": "layer neuron sign concept",
-        "interventions": "set kind dose draw question_id answer correct text stated stop_reason",
+        "interventions": "set kind dose draw question_id answer correct text stated stop_reason target scope tokens",
+        "intervention_sets": "set target draw layer neuron",
         "tokens": "variant question_id position token_id text start end part demonstration line role",
     }
     for name, expected in columns.items():
@@ -368,6 +369,121 @@ def test_discovery_on_correct_answers_only_leaves_the_others_out(config: RunConf
     run = run_pipeline(chosen, tmp_path / "run", only="discover")
     correct = set(run.completions().filter("correct").select("variant", "question_id").rows())
     assert set(run.activations().select("variant", "question_id").unique().rows()) <= correct
+
+
+def _recorded(run: Run, folder: str = "activations") -> dict[str, set[str]]:
+    """By variant, the questions whose completions were read."""
+    stage = {"activations": "discover", "reread": "reread"}[folder]
+    pairs = pl.concat(pl.read_parquet(part) for part in run.part_paths(stage, f"{folder}/"))
+    pairs = pairs.select("variant", "question_id").unique()
+    return {
+        variant: set(part["question_id"]) for (variant,), part in pairs.partition_by("variant", as_dict=True).items()
+    }
+
+
+def _with_sample(config: RunConfig, **discover: object) -> RunConfig:
+    return config.model_copy(update={"discover": config.discover.model_copy(update=discover)})
+
+
+def test_a_sample_of_the_completions_is_the_same_for_a_seed_and_for_every_variant(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    run = run_pipeline(_with_sample(config, sample=2, sample_seed=42), tmp_path / "run", only="discover")
+    drawn = _recorded(run)
+    assert drawn["cot"] == drawn["equation_only"], "all questions are candidates under both"
+    assert len(drawn["cot"]) == 2
+    again = run_pipeline(_with_sample(config, sample=2, sample_seed=42), tmp_path / "again", only="discover")
+    assert _recorded(again) == drawn
+    draws = {tuple(sorted(_drawn(run, seed))) for seed in range(12)}
+    assert len(draws) > 4, "another seed draws others"
+
+
+def _drawn(run: Run, seed: int, count: int = 2) -> list[str]:
+    from cotlens.config import DiscoverConfig
+    from cotlens.stored_texts import _draw
+
+    return list(
+        _draw(run.completions()["question_id"].unique().to_list(), DiscoverConfig(sample=count, sample_seed=seed))
+    )
+
+
+def test_a_larger_sample_holds_the_smaller_one_and_order_does_not_matter(finished: Run) -> None:
+    small, large = _drawn(finished, 42, 2), _drawn(finished, 42, 4)
+    assert large[:2] == small
+
+
+def test_a_sample_of_right_answers_has_right_answers_only_and_says_where_they_are_few(
+    config: RunConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = _with_sample(config, questions="correct", sample=3)
+    run_pipeline(chosen, tmp_path / "run", only="generate")
+    graded = tmp_path / "run"
+    _grade_as_right(graded, {"cot": 4, "equation_only": 1})
+    run = run_pipeline(chosen, graded, only="discover")
+    right = run.completions().filter("correct")
+    recorded = _recorded(run)
+    assert {variant: len(questions) for variant, questions in recorded.items()} == {"cot": 3, "equation_only": 1}
+    for variant, questions in recorded.items():
+        assert questions <= set(right.filter(variant=variant)["question_id"])
+    assert "variant 'equation_only' has 1 right answers, not 3" in caplog.text
+    assert "'cot'" not in caplog.text
+
+
+def test_a_run_without_right_answers_ends_with_empty_tables(config: RunConfig, tmp_path: Path) -> None:
+    run = run_pipeline(_with_sample(config, questions="correct", sample=3), tmp_path / "run")
+    assert not run.completions()["correct"].any(), "a random model knows nothing"
+    assert run.is_done("report")
+    assert run.activations().is_empty()
+
+
+def _grade_as_right(folder: Path, counts: dict[str, int]) -> None:
+    """Rewrite the grades of the first questions of each variant: a random model has no right answer."""
+    with RunWriter.open(folder, open_run(folder).config) as writer:
+        for part in writer.part_paths("generate", "completions/"):
+            rows = pl.read_parquet(part)
+            variant = rows["variant"][0]
+            first = 3 * int(part.stem[-4:])
+            correct = [first + place < counts[variant] for place in range(rows.height)]
+            writer.add_frame("generate", f"completions/{part.name}", rows.with_columns(correct=pl.Series(correct)))
+
+
+def test_rereading_takes_the_texts_that_discovery_took(config: RunConfig, tmp_path: Path) -> None:
+    chosen = _with_sample(config, sample=2)
+    chosen = chosen.model_copy(update={"analyze": chosen.analyze.model_copy(update={"reread": True})})
+    run = run_pipeline(chosen, tmp_path / "run", only="reread")
+    assert _recorded(run, "reread")["equation_only"] == _recorded(run)["cot"]
+
+
+def test_the_analysis_and_the_report_of_a_sample_are_made(config: RunConfig, tmp_path: Path) -> None:
+    run = run_pipeline(_with_sample(config, sample=2), tmp_path / "run")
+    assert run.is_done("report")
+    assert "2 of all completions per variant" in (run.path / "report.html").read_text()
+
+
+def test_tokens_after_the_end_are_discovered_and_not_graded(config: RunConfig, tmp_path: Path) -> None:
+    """The tiny model's end token is made one that it does write."""
+    lm = load_model(config.model.name, device="cpu")
+    first = run_pipeline(config, tmp_path / "first", only="generate").completions()
+    length, ids = first.select("prompt_length", "token_ids").row(0)
+    lm.model.generation_config.eos_token_id = ids[length + 3]
+    lm.model.save_pretrained(tmp_path / "model")
+    lm.tokenizer.save_pretrained(tmp_path / "model")
+    onward = RunConfig.model_validate(
+        config.model_dump()
+        | {"model": {"name": str(tmp_path / "model"), "device": "cpu"}}
+        | {"generate": config.generate.model_dump() | {"stop": [], "stop_at_end": False}}
+    )
+    run = run_pipeline(onward, tmp_path / "run")
+    rows = run.completions()
+    assert rows.select(pl.col("token_ids").list.len() - pl.col("prompt_length")).to_series().to_list() == [8] * 10
+    ended = rows.filter(stop_reason="eos")
+    assert ended.height
+    for length, ids, text in ended.select("prompt_length", "token_ids", "text").rows():
+        end = ids.index(lm.model.generation_config.eos_token_id, length)
+        assert text == lm.decode(ids[length:end])
+    steps = run.activations().group_by("variant", "question_id").agg(pl.col("step").max())
+    assert set(steps["step"]) == {7}, "all eight tokens are steps"
+    assert run.is_done("report")
 
 
 def test_wrong_names_are_found_before_anything_is_loaded(config: RunConfig, tmp_path: Path) -> None:

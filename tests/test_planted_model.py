@@ -108,7 +108,7 @@ def run(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Run:
         "discover": {"top_k": 5},
         "label": {"min_layer": 0},
         "analyze": {"bootstrap": 50, "control_draws": 2},
-        "intervene": {"kind": "zero", "control_draws": 1},
+        "intervene": {"edits": [{"kind": "zero"}], "control_draws": 1},
     }
     return run_pipeline(RunConfig.model_validate(config), folder / "run")
 

@@ -37,7 +37,7 @@ def make_config(folder: Path, variants: list[str], **prompt: object) -> RunConfi
             "discover": {"top_k": 3},
             "project": {"top_n": 5},
             "analyze": {"bootstrap": 10, "control_draws": 1},
-            "intervene": {"variant": variants[0], "reasoning_draws": 1, "control_draws": 1},
+            "intervene": {"variant": variants[0], "draws": 1, "control_draws": 1},
         }
     )
 

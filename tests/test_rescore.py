@@ -20,7 +20,7 @@ SETTINGS = {
     "discover": {"top_k": 4},
     "project": {"top_n": 5},
     "analyze": {"bootstrap": 20, "control_draws": 2},
-    "intervene": {"control_draws": 1, "reasoning_draws": 1},
+    "intervene": {"control_draws": 1, "draws": 1},
 }
 
 

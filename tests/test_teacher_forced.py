@@ -24,7 +24,7 @@ def _config(folder: Path, **analyze: object) -> RunConfig:
             "generate": {"max_new_tokens": 6, "part_size": 2},
             "discover": {"top_k": 4},
             "analyze": {"bootstrap": 20, "control_draws": 2, "permutations": 50, **analyze},
-            "intervene": {"control_draws": 1, "reasoning_draws": 1},
+            "intervene": {"control_draws": 1, "draws": 1},
         }
     )
 

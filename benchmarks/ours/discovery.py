@@ -16,10 +16,10 @@ import numpy as np
 
 from benchmarks.ours.stored import store_completions
 from cotlens import load_model, open_run
-from cotlens.capture import Passage, Reader, open_reader
+from cotlens.capture import LensRecorder, Passage, Reader, open_reader
 from cotlens.discover import discover_stage
 from cotlens.model.language_model import LanguageModel
-from cotlens.model.shared_prefix import Encoding, Prefix
+from cotlens.model.shared_prefix import Encoding, Prefix, Prefixes
 from cotlens.store import RunWriter
 from cotlens.types import Silent, TopNeurons
 
@@ -50,7 +50,8 @@ class _NoHooks:
         self._top_k = top_k
 
     def read(self, prefix: Prefix, passages: Sequence[Passage]) -> TopNeurons:
-        Encoding(self._lm, prefix, [passage.token_ids[prefix.length : -1] for passage in passages]).run()
+        suffixes = [passage.token_ids[prefix.length : -1] for passage in passages]
+        Encoding(self._lm, Prefixes.ready(self._lm, prefix), suffixes, [0] * len(suffixes)).run()
         shape = (sum(passage.steps for passage in passages), self._lm.n_layers, self._top_k)
         nothing = np.zeros(shape, dtype=np.float32)
         return TopNeurons(nothing.astype(np.int32), nothing, nothing)
@@ -105,9 +106,9 @@ def _readers(hooks: bool) -> Iterator[list[_Timed]]:
     made: list[_Timed] = []
 
     @contextlib.contextmanager
-    def timed_reader(lm: LanguageModel, top_k: int, ranker: str) -> Iterator[Reader]:
+    def timed_reader(lm: LanguageModel, top_k: int, ranker: str, lens: LensRecorder | None) -> Iterator[Reader]:
         with contextlib.ExitStack() as stack:
-            reader = stack.enter_context(open_reader(lm, top_k, ranker)) if hooks else _NoHooks(lm, top_k)
+            reader = stack.enter_context(open_reader(lm, top_k, ranker, lens)) if hooks else _NoHooks(lm, top_k)
             made.append(_Timed(reader))
             yield made[-1]
 

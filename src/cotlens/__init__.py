@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cotlens.agreement import ranker_agreement
     from cotlens.atlas import write_atlas
-    from cotlens.capture import coefficients, mean_coefficients
+    from cotlens.capture import coefficients, mean_coefficients, reference_coefficients
     from cotlens.config import RunConfig, load_config
     from cotlens.data.answers import extract_answer
     from cotlens.data.problems import load_problems
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from cotlens.discover import top_neurons
     from cotlens.errors import CotlensError
     from cotlens.generate import generate
-    from cotlens.intervene import Noise, Scale, Zero, intervene
+    from cotlens.inspect import describe_neuron, trace_text
+    from cotlens.intervene.edits import Mean, Noise, Resample, Scale, Zero, intervene
     from cotlens.model.language_model import LanguageModel
     from cotlens.model.load import load_model
     from cotlens.pipeline import run_pipeline
@@ -35,9 +36,11 @@ __all__ = [
     "Completion",
     "CotlensError",
     "LanguageModel",
+    "Mean",
     "NeuronId",
     "Noise",
     "Projection",
+    "Resample",
     "Run",
     "RunConfig",
     "Scale",
@@ -45,6 +48,7 @@ __all__ = [
     "Zero",
     "build_prompt",
     "coefficients",
+    "describe_neuron",
     "extract_answer",
     "generate",
     "intervene",
@@ -55,9 +59,11 @@ __all__ = [
     "open_run",
     "project",
     "ranker_agreement",
+    "reference_coefficients",
     "run_pipeline",
     "search_token",
     "top_neurons",
+    "trace_text",
     "write_atlas",
 ]
 
@@ -65,19 +71,22 @@ _HOME = {
     "Completion": "types",
     "CotlensError": "errors",
     "LanguageModel": "model.language_model",
+    "Mean": "intervene.edits",
     "NeuronId": "types",
-    "Noise": "intervene",
+    "Noise": "intervene.edits",
     "Projection": "types",
+    "Resample": "intervene.edits",
     "Run": "store",
     "RunConfig": "config",
-    "Scale": "intervene",
+    "Scale": "intervene.edits",
     "TopNeurons": "types",
-    "Zero": "intervene",
+    "Zero": "intervene.edits",
     "build_prompt": "data.prompts",
     "coefficients": "capture",
+    "describe_neuron": "inspect",
     "extract_answer": "data.answers",
     "generate": "generate",
-    "intervene": "intervene",
+    "intervene": "intervene.edits",
     "load_config": "config",
     "load_model": "model.load",
     "load_problems": "data.problems",
@@ -85,9 +94,11 @@ _HOME = {
     "open_run": "store",
     "project": "project",
     "ranker_agreement": "agreement",
+    "reference_coefficients": "capture",
     "run_pipeline": "pipeline",
     "search_token": "project",
     "top_neurons": "discover",
+    "trace_text": "inspect",
     "write_atlas": "atlas",
 }
 

@@ -5,26 +5,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
-import tempfile
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import polars as pl
 import pyarrow.parquet as pq
 
-from cotlens.errors import EnvironmentFault, InputError
+from cotlens.atlas_file import METADATA_KEY, atlas_metadata, check_atlas_path, new_atlas_file
 from cotlens.model.language_model import LanguageModel
 from cotlens.project.projection import check_projection, project
 from cotlens.project.stage import projection_columns
 from cotlens.types import Progress, Silent
 
 __all__ = ["atlas_metadata", "check_atlas_path", "write_atlas"]
-
-#: Where the Parquet file's own metadata holds ours, as JSON.
-_KEY = b"cotlens.atlas"
 
 
 def write_atlas(
@@ -75,43 +69,17 @@ def write_atlas(
     progress = progress or Silent()
     progress.begin("project", neurons)
     token_text = functools.cache(lm.token_text)
-    with _new_file(target) as file, contextlib.ExitStack() as stack:
+    with new_atlas_file(target) as file, contextlib.ExitStack() as stack:
         writer: pq.ParquetWriter | None = None
         for ffn in lm.ffn:
             found = project(lm, [(ffn.layer, index) for index in range(ffn.width)], top_n, norm, progress.advance)
             ids = [pl.Series("layer", found.layer), pl.Series("neuron", found.neuron)]
             table = pl.DataFrame([*ids, *projection_columns(lm, found, token_text)]).to_arrow()
             if writer is None:
-                schema = table.schema.with_metadata({_KEY: json.dumps(metadata)})
+                schema = table.schema.with_metadata({METADATA_KEY: json.dumps(metadata)})
                 writer = stack.enter_context(pq.ParquetWriter(file, schema, compression="zstd"))
             writer.write_table(table.cast(writer.schema))
     return metadata
-
-
-def check_atlas_path(path: Path | str) -> Path:
-    """The path, if an atlas can be written there.
-
-    Raises:
-        InputError: it does not end in ``.parquet``, its folder is missing, or it holds something else.
-    """
-    target = Path(path)
-    if target.suffix != ".parquet":
-        raise InputError(f"{target}: an atlas is a Parquet file; give a name that ends in .parquet")
-    if not target.parent.is_dir():
-        raise InputError(f"{target}: there is no folder {target.parent}")
-    if target.exists() and atlas_metadata(target) is None:
-        raise InputError(f"{target}: exists and is no atlas; remove it, or give another name")
-    return target
-
-
-def atlas_metadata(path: Path | str) -> dict[str, Any] | None:
-    """What an atlas says of itself: model, fingerprint, norm, top_n and the like; None for another file."""
-    try:
-        stored = (pq.read_schema(path).metadata or {}).get(_KEY)
-        found: dict[str, Any] | None = json.loads(stored) if stored else None
-        return found
-    except (OSError, ValueError):
-        return None
 
 
 def _version() -> str | None:
@@ -119,24 +87,3 @@ def _version() -> str | None:
         return version("cotlens")
     except PackageNotFoundError:
         return None
-
-
-@contextlib.contextmanager
-def _new_file(target: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of ``target`` when the block ends, and is gone when it fails."""
-    temporary: str | None = None
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    except OSError as error:
-        raise EnvironmentFault(
-            f"{target}: can't be written: {error.strerror or error}; no part of it is left"
-        ) from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)

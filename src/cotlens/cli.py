@@ -18,8 +18,8 @@ from cotlens.messages import PresentableFormatter, presentable
 
 if TYPE_CHECKING:
     from cotlens.config import RunConfig
+    from cotlens.model.source import ModelSource
     from cotlens.store import Run
-    from cotlens.types import NeuronId
 
 __all__ = ["app", "main"]
 
@@ -113,6 +113,14 @@ OpenLabels = Annotated[
     bool | None, typer.Option("--open/--by-concept", help="Let the judge name the concepts.", show_default=False)
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what judging would cost, and ask nothing.")]
+Protocol = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol", metavar="NAME",
+        help="default or rai-yao-2024: the choices beneath those of CONFIG; see `cotlens protocols`.",
+        show_default=False,
+    ),
+]  # fmt: skip
 NewRun = Annotated[bool, typer.Option("--new-run", help="Start a fresh run beside one that is there.")]
 
 
@@ -142,6 +150,7 @@ def demo(
 def run(
     config: Annotated[Path, typer.Argument(help="A YAML run file.", show_default=False)],
     out: Out = None,
+    protocol: Protocol = None,
     overrides: Overrides = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -171,6 +180,7 @@ def run(
     from cotlens.config import load_config
 
     flags = _flags(device, dtype, batch_size, limit, seed, chat) | {
+        "protocol": protocol,
         "model.trust_remote_code": trust_remote_code or None,
         "generate.server": generator,
     }
@@ -203,7 +213,11 @@ def _run_stage(stage: str, run_dir: Path, overrides: list[str] | None, flags: di
 
     _check_own_settings(stage, overrides or ())
     config = load_config(overrides=overrides or (), flags=flags, base=open_run(run_dir).config)
-    _run(config, run_dir, new_run=False, as_json=as_json, stage=stage)
+    _run(config, run_dir, new_run=False, as_json=as_json, stage=_LAST_PART.get(stage, stage))
+
+
+#: Of a command that runs several stages the one that comes last.
+_LAST_PART = {"project": "similar"}
 
 
 @app.command()
@@ -222,7 +236,7 @@ def generate(
 
 
 _stage_command("discover", "Record the top-K neurons of every layer at every generated token.")
-_stage_command("project", "Find the tokens that each discovered neuron promotes and suppresses.")
+_stage_command("project", "Find the tokens that each discovered neuron promotes and suppresses, and similar neurons.")
 
 
 @app.command()
@@ -266,7 +280,7 @@ def label(
 
 _stage_command("reread", "Read one variant's texts after every variant's prompt, if analyze.reread says so.")
 _stage_command("analyze", "Compute accuracies, activity, comparisons and failures.")
-_stage_command("intervene", "Corrupt the reasoning neurons, and matched random ones.")
+_stage_command("intervene", "Edit sets of neurons, and random ones that match them.")
 _stage_command("report", "Write report.html.")
 
 
@@ -279,8 +293,60 @@ def show(run_dir: RunDir, as_json: Json = False, debug: Debug = False) -> None:
 
 
 @app.command()
+def view(
+    run_dir: RunDir,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; a free one if left out.", show_default=False)
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; one that other machines reach needs --token.")
+    ] = "127.0.0.1",
+    token: Annotated[
+        str | None, typer.Option(help="Asked of every reader; at least 8 characters.", show_default=False)
+    ] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in a browser.", show_default=False)
+    ] = True,
+    compare: Annotated[
+        Path | None, typer.Option(metavar="RUN_DIR", help="A second run to compare with.", show_default=False)
+    ] = None,
+    static: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT", help="Write the pages as files into a new folder instead.", show_default=False),
+    ] = None,
+    limit: Annotated[int, typer.Option(help="With --static: questions per variant.", min=1)] = 10,
+    debug: Debug = False,
+) -> None:
+    """Look at a run in the browser. Ends with Ctrl-C."""
+    from cotlens import terminal
+    from cotlens.explorer import serve
+
+    serve.check_extra()
+    run_dirs = [run_dir] if compare is None else [run_dir, compare]
+    with terminal.RichProgress() as progress:
+        if static is not None:
+            from cotlens.explorer.export import export
+
+            export(run_dirs, static, limit, progress)
+            terminal.say(f"{static / 'index.html'}: put the folder behind any web server")
+            return
+        server = serve.prepare(run_dirs, host, port, token, progress)
+    terminal.say(f"{server.address}  (Ctrl-C ends it)")
+    sys.stdout.flush()
+    if open_page and sys.stdout.isatty():
+        serve.open_browser(server.address)
+    server.serve()
+
+
+@app.command()
 def validate(
-    target: Annotated[Path, typer.Argument(help="A YAML run file, or a run directory.", show_default=False)],
+    target: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A YAML run file, or a run directory; may be left out with --protocol.", show_default=False
+        ),
+    ] = None,
+    protocol: Protocol = None,
     overrides: Overrides = None,
     debug: Debug = False,
 ) -> None:
@@ -290,7 +356,11 @@ def validate(
     from cotlens.pipeline import validate as check
     from cotlens.store import damaged_parts, open_run
 
-    if target.is_dir():
+    if target is None and protocol is None:
+        raise InputError("name a YAML run file or a run directory, or a protocol with --protocol")
+    if target is not None and target.is_dir():
+        if protocol is not None:
+            raise InputError(f"{target}: a run has its protocol already; leave --protocol out")
         run = open_run(target)
         if damaged := damaged_parts(run):
             raise InputError(
@@ -298,11 +368,29 @@ def validate(
             )
         terminal.say(f"{target}: {sum(len(s.parts) for s in run.manifest.stages.values())} files, all intact")
         return
-    config = load_config(target, overrides or ())
+    config = load_config(target, overrides or (), {"protocol": protocol})
     problems = check(config)
     terminal.say(
-        f"{target}: valid; {config.model.name}, {len(problems)} problems x {len(config.prompt.variants)} variants"
+        f"{target or f'protocol {protocol}'}: valid; {config.model.name}, {len(problems)} problems x "
+        f"{len(config.prompt.variants)} variants"
     )
+
+
+@app.command()
+def protocols(
+    name: Annotated[str | None, typer.Argument(help="A protocol.", show_default=False)] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the protocols, or print the settings of one."""
+    from cotlens import protocols, terminal
+
+    if name is None:
+        _print(dict(protocols.PROTOCOLS), as_json, terminal.protocol_table)
+    elif as_json:
+        _print(protocols.protocol_settings(name), as_json, None)
+    else:
+        sys.stdout.write(protocols.protocol_text(name))
 
 
 @app.command()
@@ -444,11 +532,15 @@ def neuron(
 ) -> None:
     """Show the tokens that a neuron promotes and suppresses."""
     from cotlens import terminal
+    from cotlens.model.limits import check_token_count
     from cotlens.types import NeuronId
 
     wanted = NeuronId.parse(name)
     _check_norm(norm)
-    lm = _load(model, device, dtype, trust_remote_code, wanted)
+    source = _look_up(model, device, dtype)
+    source.check_neuron(wanted)
+    check_token_count(source, "--top-n", top_n)
+    lm = _load(model, device, dtype, trust_remote_code)
     from cotlens.inspect import describe_neuron
 
     description = describe_neuron(lm, wanted, top_n, norm)
@@ -472,9 +564,14 @@ def search(
 ) -> None:
     """Show the neurons that promote or suppress a token most."""
     from cotlens import terminal
+    from cotlens.model.limits import check_neuron_count
 
     checked = _check_norm(norm)
-    chosen = _pick_token(model, token, token_id, trust_remote_code)
+    if (token is None) == (token_id is None):
+        raise InputError('give one token, as in: cotlens search MODEL " plus", or its id with --token-id')
+    source = _look_up(model, device, dtype)
+    check_neuron_count(source, "--top-k", top_k)
+    chosen = _pick_token(source, token, token_id, trust_remote_code)
     lm = _load(model, device, dtype, trust_remote_code)
     from cotlens.project.search import describe_token
 
@@ -495,16 +592,19 @@ def atlas(
 ) -> None:
     """Write the projection of every neuron to a Parquet file."""
     from cotlens import terminal
+    from cotlens.atlas_file import check_atlas_path
+    from cotlens.model.limits import check_token_count
     from cotlens.model.source import resolve_model
 
     checked = _check_norm(norm)
-    source = resolve_model(model)
-    from cotlens.atlas import check_atlas_path, write_atlas
-
     check_atlas_path(out)
+    check_token_count(_look_up(model, device, dtype), "--top-n", top_n)
     lm = _load(model, device, dtype, trust_remote_code)
+    from cotlens.atlas import write_atlas
+
+    fingerprint = resolve_model(model).fingerprint()["fingerprint"]
     with terminal.RichProgress() as progress:
-        written = write_atlas(lm, out, top_n, checked, source.fingerprint()["fingerprint"], progress)
+        written = write_atlas(lm, out, top_n, checked, fingerprint, progress)
     _print({"file": str(out), "size_bytes": out.stat().st_size} | written, as_json, terminal.atlas_line)
 
 
@@ -513,6 +613,12 @@ def trace(
     model: ModelName,
     text: Annotated[str, typer.Argument(help="Any text of at least two tokens.", show_default=False)],
     top_k: Annotated[int, typer.Option(help="Neurons per token.")] = 3,
+    logit_lens: Annotated[
+        bool, typer.Option("--logit-lens", help="Also read the residual stream after every layer.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page to look at.", show_default=False)
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     trust_remote_code: TrustRemoteCode = False,
@@ -521,12 +627,23 @@ def trace(
 ) -> None:
     """Show which neurons fire, token by token, and what they promote."""
     from cotlens import terminal
+    from cotlens.model.limits import check_top_k
 
+    if html is not None and not html.parent.is_dir():
+        raise InputError(f"--html {html}: there is no folder {html.parent}; name a file in a folder that is there")
+    check_top_k(_look_up(model, device, dtype), "--top-k", top_k)
     lm = _load(model, device, dtype, trust_remote_code)
     from cotlens.inspect import trace_text
 
-    traced = trace_text(lm, text, top_k)
-    _print(traced, as_json, terminal.trace_table)
+    traced = trace_text(lm, text, top_k, logit_lens)
+    if html is None:
+        _print(traced, as_json, terminal.trace_table)
+        return
+    from cotlens.files import write_atomic
+    from cotlens.report.trace_page import render_trace
+
+    write_atomic(html, render_trace(traced).encode("utf-8", "backslashreplace"))
+    _print({"file": str(html), "tokens": len(traced["steps"])}, as_json, terminal.trace_line)
 
 
 def main() -> None:
@@ -597,19 +714,26 @@ def _print(data: Any, as_json: bool, draw: Any) -> None:
         terminal.draw(draw(data))
 
 
-def _load(
-    model: str,
-    device: str | None,
-    dtype: str | None,
-    trust_remote_code: bool = False,
-    neuron: NeuronId | None = None,
-) -> Any:
+def _look_up(model: str, device: str | None, dtype: str | None) -> ModelSource:
+    """The model's settings, to check flags by, before torch is imported (it takes seconds) and weights are fetched."""
     from cotlens.model.source import resolve_model
 
-    # A wrong name, or a neuron that is not there, is told before torch is imported, which takes seconds.
+    _check_placement(device, dtype)
+    return resolve_model(model, weights=False)
+
+
+def _check_placement(device: str | None, dtype: str | None) -> None:
+    from cotlens.devices import check_device, check_dtype
+
+    check_device(device or "auto")
+    check_dtype(dtype or "float32")
+
+
+def _load(model: str, device: str | None, dtype: str | None, trust_remote_code: bool) -> Any:
+    from cotlens.model.source import resolve_model
+
+    _check_placement(device, dtype)
     source = resolve_model(model)
-    if neuron is not None:
-        source.check_neuron(neuron)
     from cotlens.model.load import load_source
 
     return load_source(source, device or "auto", dtype or "float32", trust_remote_code)
@@ -630,16 +754,18 @@ def _check_norm(norm: str) -> Literal["none", "gamma"]:
     return norm  # type: ignore[return-value]
 
 
-def _pick_token(model: str, token: str | None, token_id: int | None, trust_remote_code: bool) -> int:
-    """The id of the token that the user gave as text or as id; a text that is no token is told before weights load."""
-    if token is not None and token_id is None:
-        tokenizer = _load_tokenizer(model, trust_remote_code)
-        from cotlens.project.search import find_token
+def _pick_token(source: ModelSource, token: str | None, token_id: int | None, trust_remote_code: bool) -> int:
+    """The id of the token that the user gave as text or as id; what is no token is told before weights load."""
+    if token_id is not None:
+        from cotlens.model.limits import check_token_id
 
-        return find_token(tokenizer, token)
-    if token is None and token_id is not None:
+        check_token_id(source, "--token-id", token_id)
         return token_id
-    raise InputError('give one token, as in: cotlens search MODEL " plus", or its id with --token-id')
+    assert token is not None
+    from cotlens.model.load import source_tokenizer
+    from cotlens.project.search import find_token
+
+    return find_token(source_tokenizer(source, trust_remote_code), token)
 
 
 def _flags(

@@ -1,7 +1,8 @@
 """What a run does: one model per stage, all fields documented, unknown keys refused.
 
 A run file is YAML with the fields of `RunConfig`; each section may be left out. Precedence, strongest first:
-command-line flag, ``--set section.key=value``, the file, environment ``COTLENS_SECTION__KEY``, the default.
+command-line flag, ``--set section.key=value``, the file, environment ``COTLENS_SECTION__KEY``, the protocol, which is
+the defaults unless another is named.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from cotlens.credentials import clean_url, redact
 from cotlens.errors import ConfigError, near_match
 from cotlens.files import parse_yaml, read_text
+from cotlens.protocols import PROTOCOLS, protocol_settings
 from cotlens.redaction import hide_user_info
 
 __all__ = [
     "LABEL_OPERATIONAL",
     "AnalyzeConfig",
     "DiscoverConfig",
+    "EditConfig",
     "FieldMapping",
     "GenerateConfig",
     "InterveneConfig",
@@ -41,6 +44,18 @@ __all__ = [
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class _Nested(_Section):
+    """What stands within a section; an unknown key in it is told by its own name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys_only(cls, given: Any) -> Any:
+        unknown = [key for key in given if key not in cls.model_fields] if isinstance(given, Mapping) else []
+        if unknown:
+            raise ValueError(f"unknown key {unknown[0]!r}{near_match(str(unknown[0]), cls.model_fields)}")
+        return given
 
 
 class ModelConfig(_Section):
@@ -61,7 +76,7 @@ class ModelConfig(_Section):
 _Column = Annotated[str, Field(min_length=1)]
 
 
-class FieldMapping(_Section):
+class FieldMapping(_Nested):
     """Which columns of a file of problems hold what."""
 
     question: _Column | Annotated[tuple[_Column, ...], Field(min_length=1)]
@@ -72,14 +87,6 @@ class FieldMapping(_Section):
     """Text or whole numbers, each once; when absent an id is made from the question."""
     solution: _Column | None = None
     """Worked solution or formula; when absent, what stands before ``####`` in the answer."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys_only(cls, given: Any) -> Any:
-        unknown = [key for key in given if key not in cls.model_fields] if isinstance(given, Mapping) else []
-        if unknown:
-            raise ValueError(f"unknown key {unknown[0]!r}{near_match(str(unknown[0]), cls.model_fields)}")
-        return given
 
 
 class ProblemsConfig(_Section):
@@ -137,7 +144,10 @@ class GenerateConfig(_Section):
     max_new_tokens: PositiveInt = 150
     """Longest completion, in tokens. Paper: 150, without stopping earlier."""
     stop: tuple[str, ...] = ("\n\nQuestion:",)
-    """Texts that end a completion. Paper: none."""
+    """Texts that end a completion; ``[]`` for none. Paper: none."""
+    stop_at_end: bool = True
+    """A completion ends at the model's end token. If not, generation goes on to `max_new_tokens` and what comes after
+    the end is read by discovery, but not graded. Paper: no."""
     answer_tokens: PositiveInt = 24
     """Longest second completion, which states the answer of a zero-shot one."""
     too_long: Literal["error", "skip"] = "error"
@@ -169,6 +179,12 @@ class GenerateConfig(_Section):
         url = given.rstrip("/")
         return url if url.endswith("/v1") else f"{url}/v1"
 
+    @model_validator(mode="after")
+    def _servers_stop_at_the_end(self) -> Self:
+        if self.server is not None and not self.stop_at_end:
+            raise ValueError("a server ends a completion at the end token; with stop_at_end false leave server out")
+        return self
+
 
 class DiscoverConfig(_Section):
     top_k: PositiveInt = 20
@@ -180,6 +196,14 @@ class DiscoverConfig(_Section):
     questions: Literal["all", "correct"] = "all"
     """``all``: every question under every variant, so that variants are compared on the same questions.
     ``correct``: only completions with the right answer, as in the paper."""
+    sample: PositiveInt | None = None
+    """Record so many of these completions under each variant, drawn at random; all when absent. Paper: 20."""
+    sample_seed: int = Field(default=0, ge=0)
+    """Seed of that draw. It depends on the questions' ids alone, so variants share as many questions as they can.
+    Paper: 42."""
+    logit_lens: int = Field(default=0, ge=0)
+    """Also record, for each step, the so many likeliest tokens after every layer, if it were the last; none when 0.
+    Takes a product with the unembedding for each layer, which on a small model is several times the forward pass."""
 
 
 class ProjectConfig(_Section):
@@ -189,6 +213,9 @@ class ProjectConfig(_Section):
     """``none``: ``W_U v`` (the paper's). ``gamma``: the final norm's gain is folded in."""
     neurons: Literal["discovered", "all"] = "discovered"
     """Which neurons to project."""
+    similar: int = Field(default=10, ge=0)
+    """How many neurons with the most similar value vectors are told for each; none when 0. Where more than 50,000 are
+    projected, each is compared with those active most often."""
 
 
 class LabelConfig(_Section):
@@ -295,23 +322,70 @@ class AnalyzeConfig(_Section):
         return self.reference or ("cot" if "cot" in variants else variants[0])
 
 
+class EditConfig(_Nested):
+    """One kind of edit, at one dose or several."""
+
+    kind: Literal["noise", "zero", "mean", "resample", "scale"]
+    """``noise``: Gaussian noise on the value vectors. ``zero``: the neurons write nothing. ``mean``: their coefficients
+    are replaced by their means over the reference text. ``resample``: by those of one token drawn from it. ``scale``:
+    what they write is multiplied. Paper: noise."""
+    doses: Annotated[tuple[float, ...], Field(min_length=1)] = (1.0,)
+    """Each is a condition of its own. ``noise``: standard deviation relative to the root mean square of each value
+    vector's entries. ``zero``, ``mean``, ``resample``: the share of the way, 0 to 1. ``scale``: the factor, to be
+    given."""
+
+    @model_validator(mode="after")
+    def _doses_of_the_kind(self) -> Self:
+        if self.kind == "scale" and "doses" not in self.model_fields_set:
+            raise ValueError("scale needs doses, the factors; 1 changes nothing")
+        if len(set(self.doses)) != len(self.doses):
+            raise ValueError("a dose is named twice")
+        most = {"noise": float("inf"), "scale": float("inf")}.get(self.kind, 1.0)
+        for dose in self.doses if self.kind != "scale" else ():
+            if not 0 <= dose <= most:
+                raise ValueError(f"the dose {dose:g} of {self.kind}: give 0 {'or more' if most > 1 else 'to 1'}")
+        return self
+
+
 class InterveneConfig(_Section):
     variant: str = "cot"
     """The prompt variant under which the model is tested."""
-    kind: Literal["noise", "zero"] = "noise"
-    """``noise``: zero-mean Gaussian noise on the value vectors, its deviation `dose` times the vector's RMS.
-    ``zero``: the neurons' contribution is removed; `dose` is ignored. Paper: noise."""
-    dose: float = Field(default=1.0, ge=0)
-    """Standard deviation of the noise relative to the root mean square of each value vector's entries."""
-    reasoning_draws: int = Field(default=3, ge=0)
-    """Noise draws for the reasoning neurons (one is enough for ``zero``)."""
-    control_draws: int = Field(default=5, ge=0)
-    """Random sets, each with as many neurons per layer as the reasoning neurons have. Paper: 1."""
+    questions: Literal["all", "correct"] = "all"
+    """``correct``: only those that the untouched model answers right, whose accuracy can then only fall."""
+    sets: tuple[str, ...] = ("reasoning",)
+    """The neurons to edit, each set on its own: ``reasoning``, all that the judge confirmed; ``concept:ID``;
+    ``concepts``, each of them; ``top:N``, the N with the largest summed score, or ``top:N:RANKER``; ``list:PATH``, a
+    file with one ``L12N345`` a line; ``all``, every discovered neuron. ``reasoning@6-11`` keeps to a band of layers."""
+    scopes: tuple[Literal["set", "rest"], ...] = ("set",)
+    """``set``: the members are edited. ``rest``: every discovered neuron in the layers concerned but the members is,
+    which asks whether the set suffices."""
+    edits: tuple[EditConfig, ...] = (EditConfig(kind="noise"),)
+    """What is done to them, each kind at each of its doses."""
+    draws: PositiveInt = 3
+    """Draws of ``noise`` and of ``resample`` for each set; the other kinds leave nothing to chance."""
+    control_draws: int = Field(default=20, ge=0)
+    """Random sets for each set, matched in layers, value norm, score and activity. With n of them no p-value falls
+    below 1 / (n + 1). Paper: 1."""
+    reference: str = "bundled"
+    """Text for ``mean`` and ``resample``: ``bundled``, plain prose without arithmetic, or the path of a text file."""
+    specificity: bool = True
+    """Under every edit, also read plain text and answer questions without arithmetic."""
+
+    @field_validator("sets", "scopes", "edits")
+    @classmethod
+    def _no_repeats(cls, given: tuple[str | EditConfig, ...]) -> tuple[str | EditConfig, ...]:
+        names = [entry.kind if isinstance(entry, EditConfig) else entry for entry in given]
+        repeated = [name for name in names if names.count(name) > 1]
+        if repeated:
+            raise ValueError(f"{repeated[0]!r} is named twice")
+        return given
 
 
 class RunConfig(_Section):
     """A whole run."""
 
+    protocol: str = "default"
+    """``default`` or ``rai-yao-2024``: the choices that hold where nothing else is said; see ``cotlens protocols``."""
     seed: int = Field(default=0, ge=0)
     """Source of every random choice: controls, noise, resamples."""
     model: ModelConfig = ModelConfig()
@@ -331,7 +405,14 @@ class RunConfig(_Section):
     analyze: AnalyzeConfig = AnalyzeConfig()
     """Intervals and controls of the statistics."""
     intervene: InterveneConfig = InterveneConfig()
-    """What is done to the reasoning neurons, and to random ones."""
+    """What is done to sets of neurons, and to random ones that match them."""
+
+    @field_validator("protocol")
+    @classmethod
+    def _known_protocol(cls, given: str) -> str:
+        if given not in PROTOCOLS:
+            raise ValueError(f"no such protocol{near_match(given, PROTOCOLS)}")
+        return given
 
 
 def default_study() -> RunConfig:
@@ -340,7 +421,7 @@ def default_study() -> RunConfig:
     return RunConfig(
         problems=ProblemsConfig(limit=60),
         generate=GenerateConfig(max_new_tokens=100),
-        intervene=InterveneConfig(dose=2.0),
+        intervene=InterveneConfig(edits=(EditConfig(kind="noise", doses=(2.0,)),), control_draws=5),
     )
 
 
@@ -357,32 +438,47 @@ def load_config(
     flags: Mapping[str, object] | None = None,
     base: RunConfig | None = None,
 ) -> RunConfig:
-    """Merge defaults, environment, file, ``--set`` overrides and flags, weakest first, and validate once.
+    """Merge protocol, environment, file, ``--set`` overrides and flags, weakest first, and validate once.
 
     Args:
         path: YAML run file.
         overrides: ``section.key=value`` with a YAML value.
         flags: dotted key to value; None values are skipped.
-        base: what stands in for the defaults.
+        base: what stands in for the defaults, under a protocol that is settled.
 
     Raises:
         ConfigError: listing every mistake, with the nearest known key for a misspelt one.
     """
-    merged = (base or RunConfig()).model_dump()
     sources: list[tuple[str, Mapping[str, object]]] = [("environment", _environment())]
     if path is not None:
         sources.append((str(path), _flatten(_read_yaml(path))))
     sources.append(("--set", _flatten(dict(_parse_override(text) for text in overrides))))
     sources.append(("flag", {key: value for key, value in (flags or {}).items() if value is not None}))
+    merged = (base or _protocol_of(sources)).model_dump()
     origins: dict[str, str] = {}
     for source, values in sources:
         for key, value in values.items():
             _assign(merged, key, value, source)
             origins[key] = source
     try:
-        return RunConfig.model_validate(merged)
+        config = RunConfig.model_validate(merged)
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(error, origins))) from None
+    if base is not None and config.protocol != base.protocol:
+        raise ConfigError(
+            f"{origins['protocol']}: protocol is {base.protocol!r} here and can't be changed; name another with "
+            "`cotlens run CONFIG --protocol NAME`"
+        )
+    return config
+
+
+def _protocol_of(sources: Sequence[tuple[str, Mapping[str, object]]]) -> RunConfig:
+    """The protocol that the strongest source names, or the default one; a wrong name is left for validation."""
+    named = [values["protocol"] for _, values in sources if "protocol" in values]
+    name = named[-1] if named else "default"
+    if not isinstance(name, str) or name not in PROTOCOLS:
+        return RunConfig()
+    return RunConfig.model_validate(protocol_settings(name) | {"protocol": name})
 
 
 def differences(old: RunConfig, new: RunConfig) -> list[str]:

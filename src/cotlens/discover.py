@@ -8,14 +8,27 @@ sequence for each token, which gives the same numbers.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from cotlens.capture import RANKERS, Passage, Reader, concatenate, open_reader
+from cotlens.capture import (
+    RANKERS,
+    LensRecorder,
+    LensTop,
+    Passage,
+    Reader,
+    concatenate,
+    join_lenses,
+    open_reader,
+    record_lens,
+)
 from cotlens.capture.memory import Workload, check_memory, estimate_memory, kept_per_token
+from cotlens.config import DiscoverConfig
 from cotlens.errors import EnvironmentFault, NonFiniteError
 from cotlens.model.language_model import LanguageModel
 from cotlens.model.memory import is_out_of_memory
@@ -24,12 +37,16 @@ from cotlens.store import RunWriter
 from cotlens.stored_texts import StoredVariant, stored_variants
 from cotlens.types import Progress, TopNeurons
 
-__all__ = ["Discovery", "StoredText", "discover_stage", "open_discovery", "top_neurons"]
+__all__ = ["ROWS_TOGETHER", "Discovery", "StoredText", "discover_stage", "open_discovery", "top_neurons"]
+
+logger = logging.getLogger(__name__)
 
 #: Tokens, padding included, per forward pass over completions. Fixed, so that results don't depend on free memory.
 _BATCH_TOKENS = 2048
 #: Bytes of residual streams kept per forward pass, for the rankers that need them; fixed for the same reason.
 _KEPT_BYTES = 2**29
+#: Rows in each row group of a part, about as many as a completion has: one can be read without all the others.
+ROWS_TOGETHER = 4096
 
 _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "variant": pl.String,
@@ -40,6 +57,14 @@ _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "neuron": pl.List(pl.Int32),
     "coefficient": pl.List(pl.Float32),
     "score": pl.List(pl.Float32),
+}
+_LENS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "variant": pl.String,
+    "question_id": pl.String,
+    "step": pl.Int32,
+    "layer": pl.Int32,
+    "token_ids": pl.List(pl.Int32),
+    "probabilities": pl.List(pl.Float32),
 }
 
 
@@ -72,7 +97,8 @@ def top_neurons(
     passage = Passage(token_ids, prompt_length)
     passage.check(lm)
     with open_reader(lm, top_k, ranker) as reader:
-        return reader.read_alone(passage)
+        found = reader.read_alone(passage)
+    return replace(found, tokens=tuple(lm.token_text(i) for i in token_ids[prompt_length:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +116,43 @@ def discover_stage(run: RunWriter, lm: LanguageModel, progress: Progress) -> Non
     written, part by part, so that memory does not grow with the number of questions.
     """
     variants = stored_variants(run)
+    _tell_short_samples(run.config.discover, variants)
     progress.begin("discover", sum(variant.rows for variant in variants))
-    with open_discovery(run, lm, variants, progress) as discovery:
+    with open_discovery(run, lm, variants, progress, lens_tokens=run.config.discover.logit_lens) as discovery:
         for variant in variants:
             discovery.discover(variant)
 
 
+def _tell_short_samples(config: DiscoverConfig, variants: Sequence[StoredVariant]) -> None:
+    kind = "right answers" if config.questions == "correct" else "completions"
+    for variant in variants:
+        if config.sample is not None and len(variant.wanted) < config.sample:
+            logger.warning(
+                "discover: variant %r has %d %s, not %d as discover.sample asks for; all of them are read",
+                variant.name, len(variant.wanted), kind, config.sample,
+            )  # fmt: skip
+
+
 @contextlib.contextmanager
 def open_discovery(
-    run: RunWriter, lm: LanguageModel, variants: Sequence[StoredVariant], progress: Progress
+    run: RunWriter,
+    lm: LanguageModel,
+    variants: Sequence[StoredVariant],
+    progress: Progress,
+    ranker: str | None = None,
+    lens_tokens: int = 0,
 ) -> Iterator[Discovery]:
-    """Hooks on the model, ready to read texts no larger than those of ``variants``; they are gone afterwards."""
+    """Hooks on the model, ready to read texts no larger than those of ``variants``; they are gone afterwards. Neurons
+    are ranked by ``ranker``, the run's own when that is None. With ``lens_tokens`` the logit lens is recorded too."""
     config = run.config.discover
-    batch_tokens = _batch_tokens(lm, config.ranker)
-    work = _workload(variants, batch_tokens)
-    check_memory(lm, estimate_memory(lm, RANKERS[config.ranker].needs, config.top_k, work))
-    with open_reader(lm, config.top_k, config.ranker) as reader:
-        yield Discovery(run, lm, reader, progress, batch_tokens)
+    ranker = ranker or config.ranker
+    batch_tokens = _batch_tokens(lm, ranker)
+    work = _workload(variants, batch_tokens, lens_tokens)
+    check_memory(lm, estimate_memory(lm, RANKERS[ranker].needs, config.top_k, work))
+    with contextlib.ExitStack() as stack:
+        lens = stack.enter_context(record_lens(lm, lens_tokens)) if lens_tokens else None
+        reader = stack.enter_context(open_reader(lm, config.top_k, ranker, lens))
+        yield Discovery(run, lm, reader, progress, batch_tokens, lens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,51 +164,72 @@ class Discovery:
     reader: Reader
     progress: Progress
     batch_tokens: int
+    lens: LensRecorder | None
 
     def discover(self, variant: StoredVariant) -> None:
         """Write the parts of one variant that are not there yet."""
         prefix: Prefix | None = None
         for part in variant.parts:
-            name = f"activations/{part.name}"
             completions = pl.read_parquet(part)
-            if self.run.has_part("discover", name):
+            if self._has(part.name):
                 self.progress.advance(completions.height)
                 continue
             if prefix is None:
                 prefix = compute_prefix(self.lm, variant.prefix)
-            wanted = completions.filter("correct") if self.run.config.discover.questions == "correct" else completions
-            columns = wanted.select("question_id", "token_ids", "prompt_length")
+            columns = variant.read(completions).select("question_id", "token_ids", "prompt_length")
             texts = [StoredText(question, Passage(ids, length)) for question, ids, length in columns.rows()]
-            self.run.add_frame("discover", name, self.part(variant.name, prefix, texts))
+            activations, lens = self._tables(variant.name, prefix, texts)
+            self.run.add_frame("discover", f"activations/{part.name}", activations, ROWS_TOGETHER)
+            if self.lens is not None:
+                self.run.add_frame("discover", f"lens/{part.name}", lens, ROWS_TOGETHER)
             self.progress.advance(completions.height - len(texts))
+
+    def _has(self, part: str) -> bool:
+        folders = ("activations", "lens") if self.lens is not None else ("activations",)
+        return all(self.run.has_part("discover", f"{folder}/{part}") for folder in folders)
 
     def part(self, variant: str, prefix: Prefix, texts: list[StoredText]) -> pl.DataFrame:
         """The activations of all texts, in their order."""
-        frames: dict[str, pl.DataFrame] = {}
+        return self._tables(variant, prefix, texts)[0]
+
+    def _tables(self, variant: str, prefix: Prefix, texts: list[StoredText]) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The activations of all texts, in their order; and their lens, without rows where it is not recorded."""
+        activations: dict[str, pl.DataFrame] = {}
+        lenses: dict[str, pl.DataFrame] = {}
         written = [text for text in texts if text.passage.steps > 0]
         for batch in _batches(written, prefix.length, self.batch_tokens):
-            found = self._read(variant, prefix, batch)
+            found, lens = self._read(variant, prefix, batch)
             bounds = np.cumsum([0, *(text.passage.steps for text in batch)]).tolist()
             for text, start, end in zip(batch, bounds[:-1], bounds[1:], strict=True):
-                frames[text.question_id] = _frame(variant, text, slice(start, end), found)
+                activations[text.question_id] = _frame(variant, text, slice(start, end), found)
+                if lens is not None:
+                    lenses[text.question_id] = _lens_frame(variant, text, slice(start, end), lens)
             self.progress.advance(len(batch))
         self.progress.advance(len(texts) - len(written))
-        return pl.concat([pl.DataFrame(schema=_SCHEMA), *(frames[text.question_id] for text in written)])
+        order = [text.question_id for text in written]
+        return (
+            pl.concat([pl.DataFrame(schema=_SCHEMA), *(activations[name] for name in order)]),
+            pl.concat([pl.DataFrame(schema=_LENS_SCHEMA), *(lenses[name] for name in order if name in lenses)]),
+        )
 
-    def _read(self, variant: str, prefix: Prefix, batch: list[StoredText]) -> TopNeurons:
+    def _read(self, variant: str, prefix: Prefix, batch: list[StoredText]) -> tuple[TopNeurons, LensTop | None]:
         """The steps of a batch; where memory does not suffice, of one half after the other."""
         try:
-            return self.reader.read(prefix, [text.passage for text in batch])
+            found = self.reader.read(prefix, [text.passage for text in batch])
+            return found, None if self.lens is None else self.lens.take()
         except NonFiniteError as error:
             names = ", ".join(text.question_id for text in batch)
             raise NonFiniteError(f"{error}, variant {variant!r}, among the questions {names}") from None
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             if len(batch) == 1:
                 raise EnvironmentFault(_too_long(variant, batch[0])) from None
         middle = len(batch) // 2
-        return concatenate([self._read(variant, prefix, half) for half in (batch[:middle], batch[middle:])])
+        found, lenses = zip(
+            *(self._read(variant, prefix, half) for half in (batch[:middle], batch[middle:])), strict=True
+        )
+        return concatenate(found), None if self.lens is None else join_lenses(lenses)
 
 
 def _too_long(variant: str, text: StoredText) -> str:
@@ -173,7 +240,7 @@ def _too_long(variant: str, text: StoredText) -> str:
     )
 
 
-def _workload(variants: Sequence[StoredVariant], batch_tokens: int) -> Workload:
+def _workload(variants: Sequence[StoredVariant], batch_tokens: int, lens_tokens: int) -> Workload:
     return Workload(
         prefix_tokens=max(len(variant.prefix) for variant in variants),
         own_tokens=max(variant.longest - len(variant.prefix) for variant in variants),
@@ -181,29 +248,41 @@ def _workload(variants: Sequence[StoredVariant], batch_tokens: int) -> Workload:
         batch_tokens=batch_tokens,
         batch_texts=max(variant.most_texts for variant in variants),
         part_steps=max(variant.part_steps for variant in variants),
+        lens_tokens=lens_tokens,
     )
 
 
 def _frame(variant: str, text: StoredText, part: slice, found: TopNeurons) -> pl.DataFrame:
-    steps, layers, k = found.neuron[part].shape
-    rows = steps * layers
+    keys = _keys(variant, text, found.neuron.shape[1])
+    lists = {
+        "neuron": _lists(found.neuron[part]),
+        "coefficient": _lists(found.coefficient[part]),
+        "score": _lists(found.score[part]),
+    }
+    return pl.DataFrame(keys | lists, schema=_SCHEMA)
 
-    def lists(values: np.ndarray) -> pl.Series:
-        return pl.Series(values[part].reshape(-1, k)).arr.to_list()
 
-    return pl.DataFrame(
-        {
-            "variant": [variant] * rows,
-            "question_id": [text.question_id] * rows,
-            "step": np.repeat(np.arange(steps, dtype=np.int32), layers),
-            "token_id": np.repeat(np.array(text.passage.targets, dtype=np.int32), layers),
-            "layer": np.tile(np.arange(layers, dtype=np.int32), steps),
-            "neuron": lists(found.neuron),
-            "coefficient": lists(found.coefficient),
-            "score": lists(found.score),
-        },
-        schema=_SCHEMA,
-    )
+def _lens_frame(variant: str, text: StoredText, part: slice, found: LensTop) -> pl.DataFrame:
+    keys = _keys(variant, text, found.token.shape[1])
+    del keys["token_id"]
+    lists = {"token_ids": _lists(found.token[part]), "probabilities": _lists(found.probability[part])}
+    return pl.DataFrame(keys | lists, schema=_LENS_SCHEMA)
+
+
+def _keys(variant: str, text: StoredText, layers: int) -> dict[str, Any]:
+    """What the rows of a text, one for each step and layer, belong to."""
+    steps = text.passage.steps
+    return {
+        "variant": [variant] * steps * layers,
+        "question_id": [text.question_id] * steps * layers,
+        "step": np.repeat(np.arange(steps, dtype=np.int32), layers),
+        "token_id": np.repeat(np.array(text.passage.targets, dtype=np.int32), layers),
+        "layer": np.tile(np.arange(layers, dtype=np.int32), steps),
+    }
+
+
+def _lists(values: np.ndarray) -> pl.Series:
+    return pl.Series(values.reshape(-1, values.shape[2])).arr.to_list()
 
 
 def _batch_tokens(lm: LanguageModel, ranker: str) -> int:

@@ -10,11 +10,25 @@ import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import platformdirs
 import yaml
 
 from cotlens.errors import DataError, EnvironmentFault, InputError
 
-__all__ = ["content_hash", "open_for_appending", "parse_yaml", "read_jsonl", "read_text", "write_atomic"]
+__all__ = [
+    "cache_folder",
+    "content_hash",
+    "open_for_appending",
+    "parse_yaml",
+    "read_jsonl",
+    "read_text",
+    "write_atomic",
+]
+
+
+def cache_folder() -> Path:
+    """Where cotlens keeps what it can make again; ``COTLENS_CACHE`` overrides the platform's place."""
+    return Path(os.environ.get("COTLENS_CACHE") or platformdirs.user_cache_dir("cotlens"))
 
 
 def write_atomic(target: Path, data: bytes) -> None:

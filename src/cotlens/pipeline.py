@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cotlens.config import LABEL_OPERATIONAL, LabelConfig, RunConfig
 from cotlens.data import load_problems, make_template
+from cotlens.devices import check_device
 from cotlens.errors import ConfigError, ItemsFailedError, RunMismatchError
 from cotlens.files import content_hash
 from cotlens.store import Run, RunWriter, open_run
@@ -80,12 +81,14 @@ class Study:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of the pipeline. ``settings`` is what its result depends on, beside the stages it comes ``after``."""
+    """One step of the pipeline. ``settings`` is what its result depends on, beside the stages it comes ``after``; on
+    ``tables`` only its files under ``analysis/`` do, which are made again from the others."""
 
     name: str
     work: Callable[[Study], None]
     settings: Callable[[RunConfig], Any]
     after: tuple[str, ...] = ()
+    tables: Callable[[RunConfig], Any] | None = None
 
 
 def _generate(study: Study) -> None:
@@ -108,6 +111,13 @@ def _project(study: Study) -> None:
     from cotlens.project import project_stage
 
     project_stage(study.run, study.lm, study.progress)
+
+
+def _similar(study: Study) -> None:
+    from cotlens.project.similar import similar_stage
+
+    if study.run.config.project.similar:
+        similar_stage(study.run, study.lm, study.progress)
 
 
 def _label(study: Study) -> None:
@@ -147,13 +157,24 @@ def _analyze(study: Study) -> None:
 def _intervene(study: Study) -> None:
     from cotlens.intervene.stage import intervene_stage
 
-    intervene_stage(study.run, study.lm, study.problems, study.progress)
+    intervene_stage(study.run, lambda: study.lm, study.progress)
 
 
 def _report(study: Study) -> None:
     from cotlens.report import report_stage
 
     report_stage(study.run, study.progress)
+
+
+def _generate_settings(config: RunConfig) -> Any:
+    no_matter = {"batch_size"} | ({"stop_at_end"} if config.generate.stop_at_end else set())
+    return config.generate.model_dump(exclude=no_matter, exclude_none=True)
+
+
+def _discover_settings(config: RunConfig) -> Any:
+    no_matter = {"sample", "sample_seed"} if config.discover.sample is None else set()
+    no_matter |= set() if config.discover.logit_lens else {"logit_lens"}
+    return config.discover.model_dump(exclude=no_matter)
 
 
 def _reread_settings(config: RunConfig) -> Any:
@@ -166,14 +187,21 @@ STAGES: dict[str, Stage] = {
         Stage(
             "generate",
             _generate,
-            lambda c: [c.generate.model_dump(exclude={"batch_size"}, exclude_none=True), c.model.dtype],
+            lambda c: [_generate_settings(c), c.model.dtype],
         ),
-        Stage("discover", _discover, lambda c: c.discover.model_dump(), after=("generate",)),
-        Stage("project", _project, lambda c: c.project.model_dump(), after=("discover",)),
+        Stage("discover", _discover, _discover_settings, after=("generate",)),
+        Stage("project", _project, lambda c: c.project.model_dump(exclude={"similar"}), after=("discover",)),
+        Stage("similar", _similar, lambda c: c.project.similar, after=("project",)),
         Stage("label", _label, lambda c: [_label_key(c), c.seed], after=("project",)),
         Stage("reread", _reread, _reread_settings, after=("discover",)),
         Stage("analyze", _analyze, lambda c: [c.analyze.model_dump(), c.seed], after=("reread", "label")),
-        Stage("intervene", _intervene, lambda c: [c.intervene.model_dump(), c.seed], after=("label",)),
+        Stage(
+            "intervene",
+            _intervene,
+            lambda c: [_intervene_key(c), c.seed],
+            after=("label",),
+            tables=lambda c: [c.analyze.confidence, c.analyze.bootstrap, c.analyze.permutations],
+        ),
         Stage("report", _report, lambda c: c.model_dump(mode="json"), after=("analyze", "intervene")),
     )
 }
@@ -220,7 +248,7 @@ def run_pipeline(
                 keys[stage.name] = content_hash(stage.name, stage.settings(config), inputs)
                 if only is None:
                     _check_prompts(run, stage.name, keys[stage.name])
-            if run.begin(stage.name, keys[stage.name]):
+            if run.begin(stage.name, keys[stage.name], content_hash(stage.tables(config)) if stage.tables else ""):
                 started = time.monotonic()
                 stage.work(study)
                 if not (stage.name == "label" and study.unfinished):
@@ -239,8 +267,10 @@ def validate(config: RunConfig, with_inputs: bool = True) -> list[Problem]:
         InputError: naming every wrong name, file or row.
     """
     from cotlens.concepts import load_concepts
+    from cotlens.intervene.sets import check_sets
     from cotlens.judge import check_judge
 
+    check_device(config.model.device)
     for variant in config.prompt.variants if with_inputs else ():
         make_template(variant, config.prompt)
     if config.intervene.variant not in config.prompt.variants:
@@ -255,6 +285,8 @@ def validate(config: RunConfig, with_inputs: bool = True) -> list[Problem]:
             f"{', '.join(config.prompt.variants)}"
         )
     load_concepts(config.label.concepts)
+    check_sets(config)
+    _reference_texts(config)
     for judge in config.label.judges:
         check_judge(judge, config.label)
         if judge.startswith("hf/"):
@@ -285,9 +317,12 @@ def local_judge(config: RunConfig) -> Callable[[str, LabelConfig], Judge]:
 
 def find_model(config: RunConfig) -> dict[str, Any]:
     """The fingerprint of the model's files; no weights are loaded, but settings that can't fit it are refused."""
+    from cotlens.intervene.sets import check_layers
+    from cotlens.model.limits import check_token_count
     from cotlens.model.source import resolve_model
 
     source = resolve_model(config.model.name, config.model.revision)
+    check_token_count(source, "project.top_n", config.project.top_n)
     width, layers = source.width(), source.layers()
     if width is not None and config.discover.top_k > width:
         raise ConfigError(
@@ -296,6 +331,7 @@ def find_model(config: RunConfig) -> dict[str, Any]:
         )
     if layers is not None and (config.label.min_layer or 0) >= layers:
         raise ConfigError(f"label.min_layer is {config.label.min_layer}; {source.name} has layers 0 to {layers - 1}")
+    check_layers(config, source.name, layers, width)
     return source.fingerprint()
 
 
@@ -357,3 +393,21 @@ def _weights(model: str) -> str:
 def _fingerprint(source: ModelSource, stamps: tuple[object, ...]) -> str:
     """Read once as long as ``stamps``, size and time of the files, are the same; large weights take seconds."""
     return str(source.fingerprint()["fingerprint"])
+
+
+def _intervene_key(config: RunConfig) -> list[Any]:
+    from cotlens.data.plain import QUESTIONS_READ, TEXTS_READ, load_plain_questions, load_plain_texts
+    from cotlens.intervene.sets import list_files
+
+    plain = [load_plain_texts(limit=TEXTS_READ), load_plain_questions(limit=QUESTIONS_READ)]
+    read = content_hash(_reference_texts(config), plain if config.intervene.specificity else [])
+    return [config.intervene.model_dump(), list_files(config), read]
+
+
+def _reference_texts(config: RunConfig) -> list[str]:
+    """The text that coefficients are taken from; none where no edit does so."""
+    from cotlens.data.plain import load_plain_texts
+
+    if not any(edit.kind in ("mean", "resample") for edit in config.intervene.edits):
+        return []
+    return [text.text for text in load_plain_texts(config.intervene.reference)]

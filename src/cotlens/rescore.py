@@ -29,7 +29,8 @@ def rescore(path: Path) -> Rescored:
     """Grade all completions of the run in ``path`` again, those under interventions too, and store what changed.
 
     Each file is replaced atomically. If a grade changed, tables and report are taken out of the manifest, to be made
-    again. Which completions neurons were discovered in is left as it was, also with ``discover.questions: correct``.
+    again by `cotlens run`, which loads no model for that. Which completions neurons were discovered in, and which
+    questions were asked under interventions, is left as it was, also where only correct answers counted.
 
     Raises:
         InputError: no run, no completions yet, or a damaged file.
@@ -46,6 +47,8 @@ def rescore(path: Path) -> Rescored:
         stale = [stage for stage in ("analyze", "report") if changes and stage in stages]
         for stage in stale:
             del stages[stage]
+        if changes and "intervene" in stages:
+            writer.reopen_tables("intervene")
         writer.save_manifest()
         for part in parts:
             if part.changes():

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import html
 import io
 import json
 import logging
@@ -28,10 +27,12 @@ from cotlens.config import RunConfig, differences
 from cotlens.errors import EnvironmentFault, InputError, RunMismatchError
 from cotlens.files import read_jsonl, write_atomic
 from cotlens.lock import LOCK, hold_lock
+from cotlens.old_formats import bring_up
+from cotlens.run_card import run_card
 
 __all__ = ["Manifest", "PartRecord", "Run", "RunWriter", "StageRecord", "damaged_parts", "open_run", "read_manifest"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST = "manifest.json"
 _RECORDED_PACKAGES = (
     "cotlens",
@@ -60,10 +61,12 @@ class PartRecord(BaseModel):
 
 
 class StageRecord(BaseModel):
-    """What a stage has made so far; ``key`` is a hash of its configuration and inputs."""
+    """What a stage has made so far; ``key`` is a hash of its configuration and inputs, ``tables`` of what its files
+    under ``analysis/`` depend on beside."""
 
     model_config = ConfigDict(extra="forbid")
     key: str
+    tables: str = ""
     status: Literal["running", "done"] = "running"
     parts: dict[str, PartRecord] = Field(default_factory=dict)
     duration_s: float = 0.0
@@ -127,6 +130,22 @@ class Run:
         """One row per projected neuron: hits, and the tokens it promotes and suppresses."""
         return self._frame("project", "neurons.parquet")
 
+    def similar(self) -> pl.DataFrame:
+        """One row per projected neuron: those with the most similar value vectors, and their cosines.
+
+        Raises:
+            InputError: also where ``project.similar`` is 0.
+        """
+        return self._optional("similar", "similar.parquet", f"project {self.path} --set project.similar=10")
+
+    def lens(self) -> pl.DataFrame:
+        """One row per variant, question, step and layer: the tokens that the residual stream would say next.
+
+        Raises:
+            InputError: also where ``discover.logit_lens`` is 0.
+        """
+        return self._optional("discover", "lens/", f"discover {self.path} --set discover.logit_lens=5")
+
     def concepts(self) -> pl.DataFrame:
         """One row per neuron, sign and concept that the judge confirmed: the reasoning neurons."""
         return self._frame("label", "concepts.parquet")
@@ -140,18 +159,36 @@ class Run:
         return self._frame("analyze", "analysis/frequencies.parquet")
 
     def analysis(self, name: str) -> pl.DataFrame:
-        """The table ``analysis/NAME.parquet``."""
-        return self._frame("analyze", f"analysis/{name}.parquet")
+        """The table ``analysis/NAME.parquet``, whether the stage ``analyze`` or ``intervene`` made it."""
+        part = f"analysis/{name}.parquet"
+        return self._frame("intervene" if self.has_parts("intervene", part) else "analyze", part)
+
+    def has_analysis(self, name: str) -> bool:
+        """Whether the run has the table ``analysis/NAME.parquet``; one made before there was such a table has not."""
+        return any(self.has_parts(stage, f"analysis/{name}.parquet") for stage in ("analyze", "intervene"))
 
     def interventions(self) -> pl.DataFrame:
         """One row per neuron set, draw and question: the answer that remains, and whether it is correct."""
         return self._frame("intervene", "interventions/")
+
+    def intervention_sets(self) -> pl.DataFrame:
+        """One row per member of each neuron set that was edited, the random ones included."""
+        return self._frame("intervene", "intervention_sets.parquet")
+
+    def specificity(self) -> pl.DataFrame:
+        """One row per edit, draw and item: what is left of plain text and of questions without arithmetic."""
+        return self._frame("intervene", "specificity/")
 
     def judgements(self) -> list[dict[str, Any]]:
         """Every reply of the judge, in the order given."""
         if "label" not in self.manifest.stages:
             raise self._missing("label")
         return read_jsonl(self.path / "judgements.jsonl")
+
+    def has_parts(self, stage: str, prefix: str) -> bool:
+        """Whether ``stage`` has a complete file whose name begins with ``prefix``."""
+        record = self.manifest.stages.get(stage)
+        return record is not None and any(name.startswith(prefix) for name in record.parts)
 
     def part_paths(self, stage: str, prefix: str) -> list[Path]:
         """The complete files of ``stage`` whose names begin with ``prefix``, in name order."""
@@ -170,15 +207,17 @@ class Run:
                 f"{paths[0].parent}: can't be read ({error}); run `cotlens run` again to mend it"
             ) from None
 
+    def _optional(self, stage: str, prefix: str, remedy: str) -> pl.DataFrame:
+        """A table that is made only if asked for."""
+        if self.has_parts(stage, prefix):
+            return self._frame(stage, prefix)
+        raise InputError(f"{self.path}: has no {prefix.rstrip('/')}; for that run `cotlens {remedy}`")
+
     def _missing(self, stage: str) -> InputError:
         return InputError(f"{self.path}: stage {stage!r} has not run; run `cotlens {stage} {self.path}`")
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(name)}</td><td>{record.status}</td><td>{record.duration_s:.0f} s</td></tr>"
-            for name, record in self.manifest.stages.items()
-        )
-        return f"<b>cotlens run</b> {html.escape(str(self.path))}<table>{rows}</table>"
+        return run_card(self)
 
 
 class RunWriter(Run):
@@ -222,13 +261,19 @@ class RunWriter(Run):
     def save_manifest(self) -> None:
         write_atomic(self.path / MANIFEST, self.manifest.model_dump_json(indent=1).encode())
 
-    def begin(self, stage: str, key: str) -> bool:
-        """Start or resume ``stage``; False if it is done under this key and all its files are intact."""
+    def begin(self, stage: str, key: str, tables: str = "") -> bool:
+        """Start or resume ``stage``; False if it is done under this key and all its files are intact.
+
+        With another ``tables`` than before, its files under ``analysis/`` are made again, and nothing else.
+        """
         record = self.manifest.stages.get(stage)
         if record is None or record.key != key:
-            self.manifest.stages[stage] = StageRecord(key=key)
+            self.manifest.stages[stage] = StageRecord(key=key, tables=tables)
             self.save_manifest()
             return True
+        if record.tables != tables:
+            record.tables = tables
+            self.reopen_tables(stage)
         damaged = [name for name, part in record.parts.items() if not _intact(self.path / name, part)]
         for name in damaged:
             self._set_aside(name)
@@ -256,12 +301,21 @@ class RunWriter(Run):
         if stage in self.manifest.stages:
             self.manifest.stages[stage].status = "running"
 
+    def reopen_tables(self, stage: str) -> None:
+        """Have the files of ``stage`` under ``analysis/`` made again, from its other files."""
+        record = self.manifest.stages[stage]
+        record.parts = {name: part for name, part in record.parts.items() if not name.startswith("analysis/")}
+        record.status = "running"
+
     def has_part(self, stage: str, name: str) -> bool:
         return name in self.manifest.stages[stage].parts
 
-    def add_frame(self, stage: str, name: str, frame: pl.DataFrame) -> None:
-        """Write ``frame`` as the Parquet file ``name`` and record it under ``stage``."""
-        self.add_bytes(stage, name, _parquet(frame), rows=frame.height)
+    def add_frame(self, stage: str, name: str, frame: pl.DataFrame, rows_together: int | None = None) -> None:
+        """Write ``frame`` as the Parquet file ``name`` and record it under ``stage``.
+
+        ``rows_together`` rows make a row group, the least that a reader has to read; many when absent.
+        """
+        self.add_bytes(stage, name, _parquet(frame, rows_together), rows=frame.height)
 
     def add_bytes(self, stage: str, name: str, data: bytes, rows: int | None = None) -> None:
         """Write ``data`` as the file ``name`` and record it under ``stage``."""
@@ -321,8 +375,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 def read_manifest(folder: Path) -> Manifest:
     try:
         raw = (folder / MANIFEST).read_bytes()
-        _check_schema(folder, raw)
-        return Manifest.model_validate_json(raw)
+        return Manifest.model_validate_json(_in_present_format(folder, raw))
     except FileNotFoundError:
         raise InputError(f"{folder}: not a run directory (no {MANIFEST}); make one with `cotlens run`") from None
     except OSError as error:
@@ -336,21 +389,27 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
 
 
-def _check_schema(folder: Path, raw: bytes) -> None:
-    """Refuse a run in the format of another version; what is no JSON is left to the full reading."""
-    with contextlib.suppress(ValueError):
+def _in_present_format(folder: Path, raw: bytes) -> bytes:
+    """``raw``, brought up from an earlier format; one that can't be is refused, and what is no JSON left as it is."""
+    try:
         found = json.loads(raw)
-        version = found.get("schema_version") if isinstance(found, dict) else None
-        if isinstance(version, int) and version != SCHEMA_VERSION:
-            raise InputError(
-                f"{folder}: a run in format {version}, this cotlens reads format {SCHEMA_VERSION}; "
-                "use the version that made it, or name another folder with --out"
-            )
+    except ValueError:
+        return raw
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    if not isinstance(version, int) or version == SCHEMA_VERSION:
+        return raw
+    bring_up(found, SCHEMA_VERSION)
+    if found["schema_version"] != SCHEMA_VERSION:
+        raise InputError(
+            f"{folder}: a run in format {version}, this cotlens reads format {SCHEMA_VERSION}; "
+            "use the version that made it, or name another folder with --out"
+        )
+    return json.dumps(found).encode()
 
 
-def _parquet(frame: pl.DataFrame) -> bytes:
+def _parquet(frame: pl.DataFrame, rows_together: int | None = None) -> bytes:
     buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", statistics=True)
+    frame.write_parquet(buffer, compression="zstd", statistics=True, row_group_size=rows_together)
     return buffer.getvalue()
 
 

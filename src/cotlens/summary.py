@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from cotlens.analyze import intervention_effects
 from cotlens.store import Run
 
 __all__ = ["summarize"]
 
 
 def summarize(run: Run) -> dict[str, Any]:
-    """Stages, accuracy by variant, frequency by concept, and the interventions' effects."""
+    """Stages, accuracy by variant, frequency by concept, and the effects of the interventions."""
     manifest = run.manifest
     found: dict[str, Any] = {
         "run": str(run.path),
@@ -29,12 +28,9 @@ def summarize(run: Run) -> dict[str, Any]:
     if run.is_done("analyze"):
         found["accuracy"] = run.analysis("accuracy").to_dicts()
         found["frequencies"] = run.frequencies().to_dicts()
-    if run.is_done("intervene"):
-        effects, p_value = intervention_effects(run.interventions(), manifest.config.analyze.confidence)
-        found["interventions"] = [
-            {"set": e.set, "draws": e.draws, "accuracy": e.accuracy, "low": e.low, "high": e.high} for e in effects
-        ]
-        found["intervention_p_value"] = p_value
+    # A run of an earlier version has no table of effects.
+    if run.is_done("intervene") and run.has_analysis("effects"):
+        found["effects"] = run.analysis("effects").fill_nan(None).to_dicts()
     if run.is_done("report"):
         found["report"] = str(run.path / "report.html")
     return found

@@ -7,9 +7,8 @@ neurons are recorded as in discovery.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import polars as pl
 
@@ -42,7 +41,7 @@ def reread_stage(run: RunWriter, lm: LanguageModel, progress: Progress) -> None:
     progress.begin("reread", sum(variant.rows for variant in others))
     if not others:
         return
-    written = _completions(source.parts, run.config.discover.questions == "correct")
+    written = _completions(source)
     with open_discovery(run, lm, others, progress) as discovery:
         for variant in others:
             _reread(discovery, variant, written)
@@ -58,13 +57,13 @@ def _as_long_as(variant: StoredVariant, source: StoredVariant) -> StoredVariant:
     )
 
 
-def _completions(parts: Sequence[Path], only_correct: bool) -> dict[str, list[int]]:
-    """The generated tokens of each question."""
+def _completions(source: StoredVariant) -> dict[str, list[int]]:
+    """The generated tokens of each question that discovery read."""
     rows = pl.concat(
-        pl.read_parquet(part, columns=["question_id", "token_ids", "prompt_length", "correct"]) for part in parts
+        source.read(pl.read_parquet(part, columns=["question_id", "token_ids", "prompt_length"]))
+        for part in source.parts
     )
-    rows = rows.filter("correct") if only_correct else rows
-    return {question: ids[length:] for question, ids, length, _ in rows.rows()}
+    return {question: ids[length:] for question, ids, length in rows.rows()}
 
 
 def _reread(discovery: Discovery, variant: StoredVariant, written: Mapping[str, list[int]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["printable", "visible"]
+__all__ = ["printable", "readable", "visible"]
 
 _SHOWN = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 # Unicode categories that can't be seen, or that act on the text around them: control, format, surrogate, unassigned.
@@ -18,6 +18,12 @@ def visible(token: str, most: int = 24) -> str:
     """
     cut = token if len(token) <= most else token[: most - 1] + "…"
     return "".join(_SHOWN.get(char) or _escape(char) for char in cut)
+
+
+def readable(text: str, most: int = 2000) -> str:
+    """``text`` with its spaces and line breaks as they are, and whatever could hide or act escaped as in `visible`."""
+    cut = text if len(text) <= most else text[: most - 1] + "…"
+    return "".join(char if char in " \n" else visible(char) for char in cut)
 
 
 def printable(text: str) -> str:

@@ -40,13 +40,6 @@ def test_draws_differ_by_seed_and_repeat_with_it() -> None:
     assert len({tuple(draw_matched(pool, TARGET, seed).rows()) for seed in range(20)}) > 15
 
 
-def test_without_signs_only_layers_are_matched() -> None:
-    target = TARGET.select("layer", "neuron").unique()
-    drawn = draw_matched(signed_pool(NEURONS, TARGET), target, 0, unique=True)
-    assert drawn.columns == ["layer", "neuron"]
-    assert sorted(drawn["layer"].to_list()) == sorted(target["layer"].to_list()) == [0, 0, 1]
-
-
 def test_a_pool_that_is_too_small_gives_all_it_has() -> None:
     pool = pl.DataFrame({"layer": [0], "neuron": [9], "sign": [1]}, schema=TARGET.schema)
     assert draw_matched(pool, TARGET, 0).rows() == [(0, 9, 1)]

@@ -48,8 +48,8 @@ def test_shares_and_shifts_are_those_counted_by_hand() -> None:
 def test_draws_of_an_edit_count_as_their_mean_by_question() -> None:
     sets = {("none", 0): [RIGHT, RIGHT], ("random", 0): [RIGHT, SLIP], ("random", 1): [SLIP, SLIP]}
     rows = [
-        {"set": name, "kind": "noise", "dose": 1.0, "draw": draw, "question_id": f"q{place}", "answer": "1"}
-        | {"correct": text == RIGHT, "text": text}
+        {"target": "reasoning", "scope": "set", "set": name, "kind": "noise", "dose": 1.0, "draw": draw}
+        | {"question_id": f"q{place}", "answer": "1", "correct": text == RIGHT, "text": text, "stop_reason": "stop"}
         for (name, draw), texts in sets.items()
         for place, text in enumerate(texts)
     ]
@@ -58,11 +58,3 @@ def test_draws_of_an_edit_count_as_their_mean_by_question() -> None:
     table = failure_shares(found, ["set", "kind", "dose"], ("none", "noise", 1.0), CONFIG, seed=0)
     slips = table.filter(pl.col("class") == "arithmetic_slip", set="random").row(0, named=True)
     assert (slips["share"], slips["difference"], slips["questions"], slips["completions"]) == (0.75, 0.75, 2, 4)
-
-
-def test_without_a_stop_reason_a_cut_text_counts_as_bad_format() -> None:
-    row = {"set": "none", "kind": "none", "dose": 0.0, "draw": 0, "question_id": "q0", "answer": None}
-    table = intervention_failures(
-        pl.DataFrame([row | {"correct": False, "text": LOST}], schema_overrides={"answer": pl.String}), _completions()
-    )
-    assert table["class"].to_list() == ["bad_format"]

@@ -37,6 +37,11 @@ def test_a_stated_answer_in_a_loop_fails_by_its_equations() -> None:
     assert _classify("4 * 9 = 36. The answer is 36. " * 5, "13", "length").kind == "wrong_plan"
 
 
+def test_a_solution_before_an_invented_question_was_not_cut() -> None:
+    run_on = "Ann has 4 pens.\n\nQuestion: Ben has 3 hats and gives aw"
+    assert _classify(run_on, "13", "length").kind == "bad_format"
+
+
 @pytest.mark.parametrize(
     "equation",
     [

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cotlens import LanguageModel
-from cotlens.capture import coefficients, mean_coefficients
+from cotlens.capture import coefficients, mean_coefficients, reference_coefficients
 from cotlens.errors import InputError, NonFiniteError
 
 IDS = [5, 6, 7, 8, 9, 200, 11, 12]
@@ -68,6 +68,44 @@ def test_means_of_a_model_in_half_precision_are_summed_in_full(llama: LanguageMo
     kept = all_coefficients(half, half.encode("12 pens " * 300))
     for mean, coefficient in zip(found, kept, strict=True):
         np.testing.assert_allclose(mean, coefficient.double().mean(dim=0), rtol=1e-4, atol=1e-6)
+
+
+def test_the_first_tokens_of_each_text_can_be_left_out(llama: LanguageModel) -> None:
+    found = mean_coefficients(llama, TEXTS, skip=2)
+    plain = [all_coefficients(llama, llama.encode(text)) for text in TEXTS]
+    for layer, mean in enumerate(found):
+        expected = torch.cat([text[layer][2:] for text in plain]).mean(dim=0)
+        np.testing.assert_allclose(mean, expected, rtol=1e-4, atol=1e-6)
+    with pytest.raises(InputError, match="no text has more than 99 tokens"):
+        mean_coefficients(llama, TEXTS, skip=99)
+
+
+def test_a_reference_holds_tokens_of_all_texts_each_once(any_lm: LanguageModel) -> None:
+    plain = [all_coefficients(any_lm, any_lm.encode(text)) for text in TEXTS]
+    whole = reference_coefficients(any_lm, iter(TEXTS))
+    for layer, rows in enumerate(whole):
+        expected = torch.cat([text[layer][1:] for text in plain])
+        np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-6)
+    assert [rows.dtype for rows in whole] == [np.float32] * 3
+
+
+def test_fewer_tokens_are_drawn_by_seed_and_are_the_same_in_every_layer(llama: LanguageModel) -> None:
+    whole = reference_coefficients(llama, TEXTS)
+
+    def places(**given: int) -> list[list[int]]:
+        some = reference_coefficients(llama, TEXTS, tokens=3, **given)
+        return [
+            [int(np.argmin(np.abs(all_rows - row).max(axis=1))) for row in rows]
+            for all_rows, rows in zip(whole, some, strict=True)
+        ]
+
+    drawn = places(seed=1)
+    assert all(layer == drawn[0] for layer in drawn)
+    assert len(set(drawn[0])) == 3
+    assert places(seed=1) == drawn
+    assert any(places(seed=seed) != drawn for seed in range(2, 6))
+    with pytest.raises(InputError, match="tokens is 0"):
+        reference_coefficients(llama, TEXTS, tokens=0)
 
 
 @pytest.mark.parametrize(

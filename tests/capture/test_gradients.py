@@ -1,8 +1,10 @@
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from tests.conftest import MULTIPLIERS
 from torch import Tensor, nn
 
 from cotlens import LanguageModel, top_neurons
@@ -90,3 +92,17 @@ def test_frozen_weights_change_nothing(llama: LanguageModel) -> None:
     found = top_neurons(frozen, IDS, PROMPT, 6, "grad")
     np.testing.assert_array_equal(found.neuron, expected.neuron)
     np.testing.assert_allclose(found.score, expected.score, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(MULTIPLIERS))
+def test_the_logit_is_the_models_own_where_it_is_multiplied(name: str, make_lm: Callable[[str], LanguageModel]) -> None:
+    lm = make_lm(name.removeprefix("tiny-"))
+    kept: list[Tensor] = []
+    handle = lm.ffn[1].down_projection.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+    with torch.enable_grad():
+        logit = lm.model(torch.tensor([IDS[:PROMPT]])).logits[0, -1, IDS[PROMPT]]
+    handle.remove()
+    [gradient] = torch.autograd.grad(logit, kept)
+    score = (kept[0] * gradient)[0, -1].detach()
+    found = top_neurons(lm, IDS[: PROMPT + 1], PROMPT, 48, "grad")
+    np.testing.assert_allclose(found.score[0, 1], score[found.neuron[0, 1].tolist()], rtol=1e-3, atol=1e-5)

@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
+from tests.conftest import MULTIPLIERS
 from torch import Tensor, nn
+from transformers.models.cohere.modeling_cohere import CohereLayerNorm
 
 from cotlens import LanguageModel, top_neurons
 from cotlens.capture import RANKERS, rankers
+from cotlens.capture.residuals import record_residuals
 from cotlens.errors import InputError, ModelFormatError, NonFiniteError
 from cotlens.model.architecture import find_module
 from cotlens.model.shared_prefix import Encoding
@@ -50,6 +53,11 @@ def final_norm(lm: LanguageModel) -> nn.Module:
     return module
 
 
+def multipliers(lm: LanguageModel) -> tuple[float, float]:
+    """Of what a block writes, and of logits."""
+    return MULTIPLIERS.get(lm.name, (1.0, 1.0))
+
+
 def layer_of(lm: LanguageModel, layer: int) -> nn.Module:
     return find_module(lm.model, lm._layout.layers)[layer]
 
@@ -81,29 +89,30 @@ def written(lm: LanguageModel, layer: int) -> tuple[Tensor, Tensor, Tensor]:
     if ffn.post_norm is not None:
         factor = ffn.post_norm(output).detach() / output  # of an RMS norm: gain over root mean square
         parts, constant = parts * factor[:, None], constant * factor
-    return parts, constant, before[POSITIONS]
+    multiplier, _ = multipliers(lm)
+    return multiplier * parts, multiplier * constant, before[POSITIONS]
 
 
 def frozen_logit(lm: LanguageModel, added: Tensor) -> Tensor:
     """The part of ``added [T, ..., D]`` in the logit of each step's token, with the final norm's scale held."""
     norm = final_norm(lm)
     stream = seen(lm, norm)[0][POSITIONS]
-    if isinstance(norm, nn.LayerNorm):
-        scale = 1 / (stream.var(dim=-1, unbiased=False) + norm.eps).sqrt()
+    eps = getattr(norm, "eps", getattr(norm, "variance_epsilon", 0))
+    if isinstance(norm, nn.LayerNorm | CohereLayerNorm):
+        scale = 1 / (stream.var(dim=-1, unbiased=False) + eps).sqrt()
         added = added - added.mean(dim=-1, keepdim=True)
         gain = norm.weight.detach()
     else:
-        eps = getattr(norm, "eps", getattr(norm, "variance_epsilon", 0))
         scale = 1 / (stream.square().mean(dim=-1) + eps).sqrt()
         gain = norm.weight.detach() + ("gemma" in lm.name)
-    rows = lm.unembedding[IDS[PROMPT:]] * gain * scale[:, None]
+    rows = lm.unembedding[IDS[PROMPT:]] * gain * scale[:, None] * multipliers(lm)[1]
     return torch.einsum("t...d,td->t...", added, rows)
 
 
 def log_probability(lm: LanguageModel, stream: Tensor) -> Tensor:
     """Of each step's token, if ``stream [T, ..., D]`` went into the final norm, by the model's own modules."""
     with torch.no_grad():
-        logits = lm.model.get_output_embeddings()(final_norm(lm)(stream))
+        logits = multipliers(lm)[1] * lm.model.get_output_embeddings()(final_norm(lm)(stream))
     cap = getattr(lm.model.config.get_text_config(), "final_logit_softcapping", None)
     if cap is not None:
         logits = cap * (logits / cap).tanh()
@@ -151,6 +160,7 @@ def test_the_parts_of_all_neurons_and_of_all_else_are_the_logit(any_lm: Language
         constant = constant + head.bias.detach()[IDS[PROMPT:]]
     with torch.no_grad():
         logit = head(norm(stream)).gather(1, torch.tensor(IDS[PROMPT:])[:, None])[:, 0]
+    logit, constant = (multipliers(any_lm)[1] * part for part in (logit, constant))
     torch.testing.assert_close(neurons + frozen_logit(any_lm, rest) + constant, logit, rtol=1e-3, atol=1e-3)
 
 
@@ -199,6 +209,19 @@ def test_where_norms_follow_the_sums_the_ranker_is_refused(
         top_neurons(lm, IDS, PROMPT, 5, ranker)
     for usable in ("norm", "signed", "grad"):
         assert top_neurons(lm, IDS, PROMPT, 5, usable).steps == STEPS
+
+
+@pytest.mark.parametrize("ranker", ["dla", "logprob"])
+def test_its_hooks_change_no_bit_of_the_logits(any_lm: LanguageModel, ranker: str) -> None:
+    if any_lm.name == NORM_AFTER_SUM:
+        pytest.skip("no neuron has a part of its own")
+    plain = forward(any_lm)
+    with torch.inference_mode(), record_residuals(any_lm, 5, RANKERS[ranker]) as recorder:
+        recorder.positions, recorder.targets = torch.tensor(list(POSITIONS)), torch.tensor(IDS[PROMPT:])
+        watched = forward(any_lm)
+        assert recorder.take().steps == STEPS
+    assert watched.equal(plain)
+    assert forward(any_lm).equal(plain), "nothing of it is left"
 
 
 @pytest.mark.parametrize("ranker", RANKERS)

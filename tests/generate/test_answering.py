@@ -24,10 +24,9 @@ class Script:
 
     def __init__(self, patch: pytest.MonkeyPatch, *texts: list[str]) -> None:
         self.texts, self.asked, self.interventions = list(texts), [], []
-        patch.setattr(answering, "complete", lambda *asked: reversed(list(enumerate(self.take(*asked)))))
-        patch.setattr(answering, "generate", self.take)
+        patch.setattr(answering, "complete", lambda *a, **more: reversed(list(enumerate(self.take(*a, **more)))))
 
-    def take(self, lm, prompts, max_new_tokens, stop, batch_size, interventions, prefix_length=None):
+    def take(self, lm, prompts, rule, batch_size, interventions, prefix_length=None, names=None):
         self.asked.append([lm.decode(list(ids)) for ids in prompts])
         self.interventions.append(interventions)
         assert len(prompts) == len(self.texts[0])

@@ -63,6 +63,47 @@ def test_the_batch_grows_while_all_rows_are_through_sooner(
     assert sorted(timed) == sorted(seconds), "each size is timed once"
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("simulated"), MemoryError()], ids=repr)
+@pytest.mark.parametrize(("fitting", "chosen"), [(64, 64), (16, 16), (0, 16)])
+def test_a_size_that_does_not_fit_while_it_is_timed_is_not_chosen(
+    llama: LanguageModel, monkeypatch: pytest.MonkeyPatch, error: Exception, fitting: int, chosen: int
+) -> None:
+    timed: list[int] = []
+
+    def time_forward(_: LanguageModel, tokens: int, packed: object) -> float:
+        timed.append(tokens)
+        if tokens > fitting:
+            raise error
+        return 1.0
+
+    monkeypatch.setattr(batching, "_time_forward", time_forward)
+    assert rows_that_pay(llama, 5000, 1000) == chosen
+    timed.clear()
+    fitting = 1000
+    assert rows_that_pay(llama, 5000, 1000) == 1000, "what did not fit is tried again"
+    assert 1000 in timed
+
+
+def test_another_error_while_it_is_timed_is_raised(llama: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(batching, "_time_forward", fail)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        rows_that_pay(llama, 5000, 64)
+
+
+def test_ordered_weights_are_timed_apart_from_plain_ones(llama: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Plain products get dearer with the rows, ordered ones don't.
+    monkeypatch.setattr(
+        batching, "_time_forward", lambda _, tokens, packed: 1.0 if packed is not None else float(tokens)
+    )
+    packed = PackedWeights.of(llama, 64)
+    assert rows_that_pay(llama, 5000, 64) == 16
+    assert rows_that_pay(llama, 5000, 64, packed) == 64
+    assert rows_that_pay(llama, 5000, 64) == 16
+
+
 def test_the_timing_is_of_real_forward_passes_with_the_weights_that_decoding_uses(llama: LanguageModel) -> None:
     seen: list[torch.Size] = []
     hook = llama.ffn[0].down_projection.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))

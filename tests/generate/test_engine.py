@@ -1,14 +1,25 @@
+import json
+import subprocess
 import sys
-from collections.abc import Sized
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from cotlens import LanguageModel, Noise, Zero, generate, intervene
 from cotlens.errors import EnvironmentFault, InputError
+from cotlens.generate.stopping import StopRule
+from cotlens.model.cache import _RoomyLayer
 from cotlens.model.shared_prefix import RowBatch
+from cotlens.model.slots import SlotCache
 
 engine = sys.modules["cotlens.generate.engine"]
+
+
+def some_ids(length: int, seed: int) -> list[int]:
+    return torch.randint(1, 390, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
 
 
 def alone(lm: LanguageModel, prompt: str, max_new_tokens: int) -> list[int]:
@@ -123,7 +134,7 @@ def test_prompts_of_one_intervention_end_before_those_of_the_next_begin(
     edits = [(Zero([(0, n)]),) for n in range(3)]
     each = [edits[n] for n in (2, 0, 1) for _ in prompts]
     ids = [llama.encode(prompt) for prompt in prompts] * 3
-    order = [index for index, _ in engine.complete(llama, ids, 6, (), 4, each)]
+    order = [index for index, _ in engine.complete(llama, ids, StopRule(llama, (), 6), 4, each)]
     assert [index // 4 for index in order] == [0] * 4 + [1] * 4 + [2] * 4
 
 
@@ -133,37 +144,124 @@ def test_a_wrong_intervention_is_told(llama: LanguageModel, interventions: list[
         generate(llama, ["a b", "a c"], interventions=interventions)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("method", ["begin", "append"])
-def test_out_of_memory_halves_the_batch_and_loses_nothing(
-    llama: LanguageModel, monkeypatch: pytest.MonkeyPatch, prompts: tuple[str, ...], method: str
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows of every decoding step."""
+    rows: list[int] = []
+    real = RowBatch.append
+
+    def append(batch: RowBatch, ids: torch.Tensor) -> torch.Tensor:
+        rows.append(len(batch))
+        return real(batch, ids)
+
+    monkeypatch.setattr(RowBatch, "append", append)
+    return rows
+
+
+def allow_places(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception) -> None:
+    """Memory suffices for the caches of so many rows: places take it, whether or not rows are in them."""
+    blocks, with_room = SlotCache._blocks, _RoomyLayer._with_room
+
+    def slots_blocks(cache: SlotCache, *asked: Any) -> Any:
+        if cache._shape[0] > most:
+            raise error
+        return blocks(cache, *asked)
+
+    def rows_blocks(layer: _RoomyLayer, states: torch.Tensor) -> torch.Tensor:
+        if states.shape[0] > most:
+            raise error
+        return with_room(layer, states)
+
+    monkeypatch.setattr(SlotCache, "_blocks", slots_blocks)
+    monkeypatch.setattr(_RoomyLayer, "_with_room", rows_blocks)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "falcon"])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("simulated"), MemoryError()], ids=repr)
+@pytest.mark.parametrize("length", [20, 1100])
+def test_out_of_memory_halves_the_places_and_loses_nothing(
+    make_lm: Callable[[str], LanguageModel],
+    monkeypatch: pytest.MonkeyPatch,
+    steps: list[int],
+    architecture: str,
+    error: Exception,
+    length: int,
+) -> None:
+    lm = make_lm(architecture)
+    suffixes = [some_ids(length - n, seed=n) for n in range(5)]  # of the long ones, one begins at a time
+    prompts = [[7] * 20 + suffix for suffix in suffixes]
+    expected = generate(lm, prompts, 3, (), batch_size=1)
+    allow_places(monkeypatch, 2, error)
+    counts: list[int] = []
+    steps.clear()
+    assert generate(lm, prompts, 3, (), batch_size=5, on_progress=counts.append) == expected
+    assert sum(counts) == 5, "no row is lost or doubled"
+    assert max(steps) == 2, "5, and then 2 places"
+
+
+def test_out_of_memory_under_way_keeps_what_was_generated(
+    llama: LanguageModel, monkeypatch: pytest.MonkeyPatch, prompts: tuple[str, ...]
 ) -> None:
     expected = generate(llama, prompts, max_new_tokens=6, stop=())
-    real, sizes = getattr(RowBatch, method), []
+    real, sizes, begun = RowBatch.append, [], []
+    begin = RowBatch.begin
 
-    def limited(batch: RowBatch, rows: Sized, *rest: object) -> torch.Tensor:
-        sizes.append(len(rows))
-        if len(rows) > 2 and len(sizes) != 2:  # the second time it goes well, then no more
-            raise torch.OutOfMemoryError("simulated")
-        return real(batch, rows, *rest)
+    def limited(batch: RowBatch, ids: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(batch))
+        if len(batch) > 2 and len(sizes) > 2:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory")
+        return real(batch, ids)
 
-    monkeypatch.setattr(RowBatch, method, limited)
-    counts: list[int] = []
-    assert generate(llama, prompts, 6, (), batch_size=4, on_progress=counts.append) == expected
-    assert sizes[0] == 4
-    assert max(sizes[2:]) == 2
-    assert sum(counts) == 4, "no row is lost or doubled"
+    def noted(batch: RowBatch, suffixes: list[list[int]], groups: list[int]) -> torch.Tensor:
+        begun.append([len(suffix) for suffix in suffixes])
+        return begin(batch, suffixes, groups)
+
+    monkeypatch.setattr(RowBatch, "append", limited)
+    monkeypatch.setattr(RowBatch, "begin", noted)
+    assert generate(llama, prompts, 6, (), batch_size=4) == expected
+    assert sizes[:4] == [4, 4, 4, 2]
+    assert begun[1:] == [[n + 3 for n in begun[0][:2]], [n + 3 for n in begun[0][2:]]], "with their three tokens"
+
+
+def test_out_of_memory_while_rows_are_taken_out_loses_nothing(
+    make_lm: Callable[[str], LanguageModel], monkeypatch: pytest.MonkeyPatch, prompts: tuple[str, ...]
+) -> None:
+    lm = make_lm("bloom")
+    plain = generate(lm, prompts, max_new_tokens=9, stop=())
+    stop = [lm.decode([*plain[0].token_ids[2:4]]), lm.decode([*plain[1].token_ids[4:6]])]
+    expected = generate(lm, prompts, max_new_tokens=9, stop=stop)
+    assert len({len(done.token_ids) for done in expected}) > 1, "they end at different steps"
+    real, failed = RowBatch.drop, []
+
+    def drop(batch: RowBatch, places: list[int]) -> list[int]:
+        if len(places) < len(batch) and not failed:
+            failed.append(places)
+            raise MemoryError
+        return real(batch, places)
+
+    monkeypatch.setattr(RowBatch, "drop", drop)
+    assert generate(lm, prompts, 9, stop, batch_size=4) == expected
+    assert failed
 
 
 def test_out_of_memory_with_one_prompt_names_its_length(
     llama: LanguageModel, monkeypatch: pytest.MonkeyPatch, prompts: tuple[str, ...]
 ) -> None:
-    def fail(*_: object) -> None:
-        raise torch.OutOfMemoryError("simulated")
-
-    monkeypatch.setattr(RowBatch, "begin", fail)
+    allow_places(monkeypatch, 0, MemoryError())
     length = len(llama.encode(prompts[0]))
     with pytest.raises(EnvironmentFault, match=rf"one prompt of {length} tokens.*max_new_tokens"):
-        generate(llama, prompts[:1], max_new_tokens=4, batch_size=1)
+        generate(llama, prompts, max_new_tokens=4, batch_size=4)
+
+
+def test_out_of_real_memory_a_smaller_batch_goes_on() -> None:
+    driver = Path(__file__).parents[1] / "memory_driver.py"
+    done = subprocess.run([sys.executable, driver], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["same"], "no row is lost or doubled"
+    assert found["places"][0] == 64
+    assert found["places"][-1] < 64, "memory did not suffice"
+    assert found["rows_at_most"] == found["places"][-1] > 1
 
 
 def test_another_error_is_not_taken_for_lack_of_memory(llama: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:

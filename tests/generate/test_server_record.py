@@ -34,7 +34,7 @@ def config(llama_folder: Path) -> RunConfig:
             "discover": {"top_k": 6},
             "project": {"top_n": 10},
             "analyze": {"bootstrap": 50, "control_draws": 3},
-            "intervene": {"reasoning_draws": 1, "control_draws": 1},
+            "intervene": {"draws": 1, "control_draws": 1},
         }
     )
 

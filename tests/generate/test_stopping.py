@@ -63,3 +63,40 @@ def test_generated_text_is_cut_at_a_stop_that_the_model_writes(llama: LanguageMo
     assert done.text == free.text[:cut]
     assert done.stop_reason == "stop"
     assert free.token_ids[: len(done.token_ids)] == done.token_ids
+
+
+def test_told_to_go_on_the_tokens_pass_the_end_and_the_text_does_not(llama: LanguageModel) -> None:
+    kept = llama.encode("The answer is 5.")
+    ids = [*kept, 0, *llama.encode("The answer is 7."), 0]
+    onward = StopRule(llama, (), len(ids), stop_at_end=False)
+    assert all(onward.check(ids[:count]) is None for count in range(1, len(ids)))
+    stopped = onward.check(ids)
+    assert stopped is not None
+    assert (list(stopped.token_ids), stopped.text, stopped.reason) == (ids, "The answer is 5.", "eos")
+
+
+def test_told_to_go_on_a_text_without_an_end_ends_at_the_length(llama: LanguageModel) -> None:
+    ids = llama.encode("abc")
+    stopped = StopRule(llama, (), len(ids), stop_at_end=False).check(ids)
+    assert stopped is not None
+    assert (list(stopped.token_ids), stopped.text, stopped.reason) == (ids, "abc", "length")
+
+
+def test_told_to_go_on_a_stop_string_still_stops_and_an_earlier_end_cuts_the_text(llama: LanguageModel) -> None:
+    first, second = llama.encode("one"), llama.encode("two")
+    ids = [*first, 0, *second, *llama.encode("STOP")]
+    stopped = StopRule(llama, ("STOP",), 99, stop_at_end=False).check(ids)
+    assert stopped is not None
+    assert (list(stopped.token_ids), stopped.text, stopped.reason) == ([*first, 0, *second], "one", "eos")
+
+
+def test_generation_goes_on_after_the_end_token_if_told_to(make_lm) -> None:
+    lm = make_lm("llama")
+    free = generate(lm, ["Question: A box"], max_new_tokens=12, stop=())[0]
+    lm.stop_ids = frozenset({free.token_ids[4]})  # a token that the model does write
+    place = free.token_ids.index(free.token_ids[4])
+    ended = generate(lm, ["Question: A box"], max_new_tokens=12, stop=())[0]
+    assert (ended.token_ids, ended.stop_reason) == (free.token_ids[:place], "eos")
+    onward = generate(lm, ["Question: A box"], max_new_tokens=12, stop=(), stop_at_end=False)[0]
+    assert onward.token_ids == free.token_ids, "the end token and all that comes after it are kept"
+    assert (onward.text, onward.stop_reason) == (ended.text, "eos")

@@ -4,10 +4,22 @@ import numpy as np
 import pytest
 import torch
 
-from cotlens import LanguageModel, Noise, Scale, Zero, intervene
+from cotlens import (
+    LanguageModel,
+    Mean,
+    Noise,
+    Resample,
+    Scale,
+    Zero,
+    generate,
+    intervene,
+    mean_coefficients,
+    reference_coefficients,
+)
 from cotlens.errors import InputError
 
 NEURONS = [(0, 3), (1, 40), (1, 7), (1, 41)]
+TEXTS = ["The river turns to the south below the old mill.", "She mends shoes."]
 IDS = torch.arange(1, 30)[None]
 
 
@@ -22,13 +34,14 @@ def with_edited_weights(lm: LanguageModel, edit: object) -> torch.Tensor:
     for ffn in twin.ffn:
         index = torch.tensor([n for layer, n in edit.neurons if layer == ffn.layer], dtype=torch.long)
         if len(index):
-            change = edit.change(lm.ffn[ffn.layer], index)
             weight = ffn.down_projection.weight.data
-            (weight if "gpt2" in lm.name else weight.T)[index] += change
+            (weight if "gpt2" in lm.name else weight.T)[index] += edit.term(lm.ffn[ffn.layer], index).change
     return logits(twin)
 
 
-@pytest.mark.parametrize("edit", [Noise(NEURONS, sigma=2.0, seed=3), Zero(NEURONS), Scale(NEURONS, -3.0)])
+@pytest.mark.parametrize(
+    "edit", [Noise(NEURONS, sigma=2.0, seed=3), Zero(NEURONS), Zero(NEURONS, dose=0.25), Scale(NEURONS, -3.0)]
+)
 def test_equals_editing_the_value_vectors(lm: LanguageModel, edit: object) -> None:
     with intervene(lm, [edit]):
         edited = logits(lm)
@@ -36,11 +49,99 @@ def test_equals_editing_the_value_vectors(lm: LanguageModel, edit: object) -> No
     assert not torch.allclose(edited, logits(lm), atol=1e-2), "the edit has an effect"
 
 
-@pytest.mark.parametrize("edit", [Noise(NEURONS, sigma=0.0), Scale(NEURONS, 1.0), Zero([])])
+ARRAYS = [np.ones((2, 48), dtype=np.float32)] * 3
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        Noise(NEURONS, sigma=0.0),
+        Scale(NEURONS, 1.0),
+        Zero([]),
+        Zero(NEURONS, dose=0.0),
+        Mean(NEURONS, [array[0] for array in ARRAYS], dose=0.0),
+        Resample(NEURONS, ARRAYS, dose=0.0),
+    ],
+)
 def test_an_edit_that_changes_nothing_changes_no_bit(lm: LanguageModel, edit: object) -> None:
     plain = logits(lm)
     with intervene(lm, [edit]):
         assert logits(lm).equal(plain)
+
+
+def with_coefficients(lm: LanguageModel, values: dict[tuple[int, int], float], share: float) -> torch.Tensor:
+    """Logits where these neurons' coefficients are set by hooks, that share of the way from their own."""
+
+    def hook(layer: int):
+        def replace(_module: object, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
+            changed = args[0].clone()
+            for (at, neuron), value in values.items():
+                if at == layer:
+                    changed[..., neuron] += share * (value - changed[..., neuron])
+            return (changed,)
+
+        return replace
+
+    handles = [ffn.down_projection.register_forward_pre_hook(hook(ffn.layer)) for ffn in lm.ffn]
+    try:
+        return logits(lm)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@pytest.mark.parametrize("dose", [1.0, 0.5])
+def test_mean_ablation_is_what_setting_the_coefficients_is(lm: LanguageModel, dose: float) -> None:
+    means = mean_coefficients(lm, TEXTS)
+    with intervene(lm, [Mean(NEURONS, means, dose)]):
+        edited = logits(lm)
+    expected = with_coefficients(lm, {(layer, n): float(means[layer][n]) for layer, n in NEURONS}, dose)
+    torch.testing.assert_close(edited, expected, rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(edited, logits(lm), atol=1e-2), "the edit has an effect"
+
+
+@pytest.mark.parametrize("dose", [1.0, 0.5])
+def test_resampling_takes_all_neurons_from_one_token_of_the_reference(lm: LanguageModel, dose: float) -> None:
+    reference = reference_coefficients(lm, TEXTS)
+    by_token = [
+        with_coefficients(lm, {(layer, n): float(reference[layer][token, n]) for layer, n in NEURONS}, dose)
+        for token in range(len(reference[0]))
+    ]
+    drawn = set()
+    for seed in range(6):
+        with intervene(lm, [Resample(NEURONS, reference, seed, dose)]):
+            edited = logits(lm)
+        same = [token for token, found in enumerate(by_token) if torch.allclose(edited, found, rtol=1e-3, atol=1e-3)]
+        assert len(same) == 1
+        drawn |= set(same)
+    assert len(drawn) > 2, "another seed draws another token"
+
+
+def test_several_edits_of_one_layer_add_up(llama: LanguageModel) -> None:
+    means = mean_coefficients(llama, TEXTS)
+    with intervene(llama, [Mean(NEURONS, means)]):
+        together = logits(llama)
+    with intervene(llama, [Mean(NEURONS[:3], means), Mean(NEURONS[3:], means)]):
+        torch.testing.assert_close(logits(llama), together, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [ARRAYS[:1], [array[:, :9] for array in ARRAYS], [array[:0] for array in ARRAYS]])
+def test_a_reference_of_another_model_is_named(llama: LanguageModel, wrong: list[np.ndarray]) -> None:
+    with (
+        pytest.raises(InputError, match=r"reference: layer [01] has 48 neurons"),
+        intervene(llama, [Resample(NEURONS, wrong)]),
+    ):
+        pass
+
+
+def test_each_prompt_has_its_own_mean(llama: LanguageModel, prompts: tuple[str, ...]) -> None:
+    means = mean_coefficients(llama, TEXTS)
+    conditions = [(), (Mean(NEURONS, means),), (Mean(NEURONS[1:], means), Zero([(0, 3)])), ()]
+    separate = []
+    for prompt, edits in zip(prompts, conditions, strict=True):
+        with intervene(llama, edits):
+            separate += generate(llama, [prompt], 12, ())
+    assert generate(llama, prompts, 12, (), batch_size=4, interventions=conditions) == separate
 
 
 def test_weights_and_forward_are_as_before_even_after_an_error(lm: LanguageModel) -> None:
@@ -69,7 +170,7 @@ def test_scale_zero_is_zero(lm: LanguageModel) -> None:
 def test_noise_has_mean_zero_and_the_stated_size_for_each_neuron(smollm2: LanguageModel) -> None:
     ffn = smollm2.ffn[20]
     index = torch.arange(60)
-    change = Noise([(20, n) for n in range(60)], sigma=0.5).change(ffn, index)
+    change = Noise([(20, n) for n in range(60)], sigma=0.5).term(ffn, index).change
     rms = ffn.value_vectors[index].square().mean(dim=1).sqrt()
     relative = (change / rms[:, None]).numpy()
     assert abs(relative.mean()) < 0.01
@@ -80,9 +181,9 @@ def test_noise_has_mean_zero_and_the_stated_size_for_each_neuron(smollm2: Langua
 
 def test_noise_depends_on_seed_and_neuron_and_not_on_the_set(llama: LanguageModel) -> None:
     ffn = llama.ffn[1]
-    one = Noise([(1, 7)], seed=1).change(ffn, torch.tensor([7]))
-    among = Noise([(1, 3), (1, 7)], seed=1).change(ffn, torch.tensor([3, 7]))
-    other_seed = Noise([(1, 7)], seed=2).change(ffn, torch.tensor([7]))
+    one = Noise([(1, 7)], seed=1).term(ffn, torch.tensor([7])).change
+    among = Noise([(1, 3), (1, 7)], seed=1).term(ffn, torch.tensor([3, 7])).change
+    other_seed = Noise([(1, 7)], seed=2).term(ffn, torch.tensor([7])).change
     assert one[0].equal(among[1])
     assert not one.equal(other_seed)
 

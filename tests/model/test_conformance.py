@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from tests.conftest import MULTIPLIERS
 from torch import Tensor, nn
 
 from cotlens import LanguageModel, Noise, Scale, Zero, generate, intervene, project, top_neurons
@@ -19,7 +20,7 @@ from cotlens.model.shared_prefix import Encoding, Prefixes, RowBatch, compute_pr
 #: Those whose attention is their own code, so that each row has a copy of the prefix.
 PADDED = {"bloom", "falcon", "falcon-alibi", "falcon-grouped"}
 #: Those that normalise the feed-forward output before it joins the residual stream.
-POST_NORM = {"gemma2", "gemma3", "gemma3-images", "glm4", "olmo2"}
+POST_NORM = {"gemma2", "gemma3", "gemma3-images", "glm4", "hyperclovax", "olmo2"}
 
 
 def architecture(lm: LanguageModel) -> str:
@@ -106,7 +107,7 @@ def test_the_logits_are_the_unembedding_of_the_final_norm(any_lm: LanguageModel)
     with watched(any_lm.final_norm) as calls:
         logits = logits_of(any_lm, some_ids(20))
     normed = calls[-1][-1].reshape(20, 32)
-    expected = normed @ any_lm.unembedding.T
+    expected = normed @ any_lm.unembedding.T * MULTIPLIERS.get(any_lm.name, (1.0, 1.0))[1]
     if architecture(any_lm) == "gemma2":
         expected = 5 * torch.tanh(expected / 5)
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
@@ -235,7 +236,7 @@ def test_neurons_of_a_batch_are_those_of_each_text_alone(any_lm: LanguageModel) 
     shared, suffixes = some_ids(30), [some_ids(20, seed=1), some_ids(3, seed=2)]
     prefix = compute_prefix(any_lm, shared)
     with capture_top_neurons(any_lm, top_k=6) as recorder:
-        encoding = Encoding(any_lm, prefix, suffixes)
+        encoding = Encoding(any_lm, Prefixes.ready(any_lm, prefix), suffixes, [0, 0])
         first, second = encoding.ends
         recorder.positions = torch.tensor([first - 2, first - 1, first, second - 1, second])
         encoding.run()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cotlens.errors import EnvironmentFault, ModelFormatError, ModelNotFoundError
+from cotlens.files import cache_folder
 
 embedded = sys.modules["cotlens.model.embedded"]
 
@@ -64,7 +65,7 @@ def test_a_conversion_that_fails_leaves_nothing(packaged: Path, monkeypatch: pyt
     monkeypatch.setattr(embedded, "_write_safetensors", fill_the_disk)
     with pytest.raises(EnvironmentFault, match=r"No space left on device.*COTLENS_CACHE"):
         embedded.embedded_folder("small")
-    assert list((embedded.cache_folder() / "models").iterdir()) == []
+    assert list((cache_folder() / "models").iterdir()) == []
 
 
 def test_a_damaged_file_is_told_by_its_checksum(packaged: Path) -> None:

@@ -161,6 +161,14 @@ def test_a_model_that_was_fetched_in_part_is_not_taken_for_whole(hub, resolve: R
             {"config.json": config(is_encoder_decoder=True, model_type="t5"), "model.safetensors": b"weights"},
             "an encoder-decoder model (LlamaForCausalLM)",
         ),
+        (
+            {"config.json": config(num_local_experts=8), "model.safetensors": b"weights"},
+            "a mixture of 8 experts (LlamaForCausalLM), which is not supported yet",
+        ),
+        (
+            {"config.json": config(model_type="mamba", state_size=16), "model.safetensors": b"weights"},
+            "a model with a recurrent state",
+        ),
         ({"config.json": b"[1]", "model.safetensors": b"weights"}, "expected an object, got list"),
         ({}, "gated; ask for access on its page at huggingface.co"),
         (None, "no such model on the hub, or it is private"),

@@ -7,6 +7,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, Gemma3nTextCo
 
 from cotlens import LanguageModel
 from cotlens.errors import ModelFormatError
+from cotlens.model.additive import Term
 from cotlens.model.attention_interface import uses_attention_interface
 from cotlens.model.shared_prefix import Prefixes, RowBatch, common_prefix_length, compute_prefix
 
@@ -52,6 +53,17 @@ def test_rows_that_join_later_are_as_if_alone(lm: LanguageModel) -> None:
     logits = batch.append(torch.tensor([7, 8]))
     for row, ids in zip(logits, ([*first, 6, 7], [*second, 8]), strict=True):
         torch.testing.assert_close(row, plain_logits(lm, shared + ids)[-1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_row_that_is_not_finite_spoils_none_that_takes_its_place(llama: LanguageModel) -> None:
+    shared, (first, second, third) = texts(30)
+    broken = Term(torch.arange(48), torch.full((48, llama.d_model), 3e38))
+    batch = RowBatch(llama, Prefixes(llama, shared, [{}, {1: broken}]), slots=2, columns=30)
+    assert batch.begin([second, first], [0, 1]).isfinite().all(dim=1).tolist() == [True, False]
+    batch.drop([1])
+    batch.begin([third], [0])
+    for row, text in zip(batch.append(torch.tensor([7, 8])), ([*second, 7], [*third, 8]), strict=True):
+        torch.testing.assert_close(row, plain_logits(llama, shared + text)[-1], rtol=1e-4, atol=1e-4)
 
 
 def test_the_prefix_is_run_once_for_each_group_and_held_once(llama: LanguageModel) -> None:

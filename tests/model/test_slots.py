@@ -40,3 +40,16 @@ def test_rows_grow_move_and_read_as_they_were_written() -> None:
     assert not keys[1, :, 2].any(), "what nobody wrote is zero"
     cache.move(1, 0)
     assert cache.read(0, rows=1, width=2)[0][0].equal(keys[1, :, :2])
+
+
+@pytest.mark.parametrize("left", [torch.nan, torch.inf])
+def test_nothing_of_a_slots_last_row_stays_in_it(left: float) -> None:
+    cache = SlotCache(1, slots=2, columns=6)
+    long = torch.full((2, 1, 5, 3), left)
+    cache.write(0, slice(0, 2), long, long)
+    cache.move(1, 0)
+    short = torch.randn(1, 1, 2, 3)
+    cache.write(0, slice(1, 2), short, -short)
+    for states in cache.read(0, rows=2, width=6):
+        assert not states[1, :, 2:].any()
+        assert states[1].isfinite().all()

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.report.effect_tables import balance
 
 from cotlens.analyze import analyze_stage
+from cotlens.analyze.edit_tables import write_edit_tables
 from cotlens.config import PromptConfig, RunConfig
 from cotlens.data import Prompt, Template, make_template
 from cotlens.report import report_stage
@@ -47,6 +49,7 @@ class Content:
     reasoning_draws: int = 2
     control_draws: int = 3
     kind: str = "noise"
+    effects: bool = True
 
 
 def _config(content: Content) -> RunConfig:
@@ -59,8 +62,8 @@ def _config(content: Content) -> RunConfig:
             "analyze": {"bootstrap": 40, "control_draws": 4},
             "intervene": {
                 "variant": content.variants[0],
-                "kind": content.kind,
-                "reasoning_draws": content.reasoning_draws,
+                "edits": [{"kind": content.kind}],
+                "draws": max(1, content.reasoning_draws),
                 "control_draws": content.control_draws,
             },
         }
@@ -208,26 +211,82 @@ def _neurons(content: Content) -> pl.DataFrame:
     )  # fmt: skip
 
 
+def _conditions(content: Content) -> list[dict[str, object]]:
+    """The untouched model; at two doses the reasoning neurons, and once all but them, each with random sets."""
+    found: list[dict[str, object]] = [
+        {"set": "none", "target": None, "scope": None, "kind": "none", "dose": 0.0, "draw": 0}
+    ]
+    for scope, dose in (("set", 1.0), ("set", 0.5), ("rest", 1.0)) if content.labelled else ():
+        edit = {"target": "reasoning", "scope": scope, "kind": content.kind, "dose": dose}
+        draws = {"reasoning": content.reasoning_draws, "random": content.control_draws}
+        found += [edit | {"set": name, "draw": draw} for name, number in draws.items() for draw in range(number)]
+    return found
+
+
+_TAGS = {"set": pl.String, "target": pl.String, "scope": pl.String, "kind": pl.String, "dose": pl.Float64}
+_TAGS |= {"draw": pl.Int32}
+
+
 def _interventions(content: Content) -> pl.DataFrame:
-    sets = [("none", 1), ("reasoning", content.reasoning_draws), ("random", content.control_draws)]
+    """With the reasoning neurons edited one right answer is lost."""
     rows = [
-        {
-            "set": name,
-            "kind": "none" if name == "none" else content.kind,
-            "dose": 1.0,
-            "draw": draw,
+        condition
+        | {
             "question_id": f"q{question}",
             "answer": "13" if right else None,
             "correct": right,
             "text": "".join(content.tokens) if right else f"I say {content.strange}",
             "stated": " 13." if _template(content.variants[0]).elicit else None,
+            "stop_reason": "stop",
+            "tokens": len(content.tokens),
         }
-        for name, draws in (sets if content.labelled else sets[:1])
-        for draw in range(draws)
+        for condition in _conditions(content)
         for question in range(content.questions)
-        for right in [question < content.right and not (name == "reasoning" and question == 0)]
+        for right in [question < content.right and not (condition["set"] == "reasoning" and question == 0)]
     ]
-    return pl.DataFrame(rows, schema_overrides={"draw": pl.Int32, "answer": pl.String, "stated": pl.String})
+    return pl.DataFrame(rows, schema_overrides=_TAGS | {"answer": pl.String, "stated": pl.String, "tokens": pl.Int32})
+
+
+def _specificity(content: Content) -> pl.DataFrame:
+    """Two passages and two questions; an edit takes a tenth of a log-probability from every token of the passages."""
+    rows = [
+        condition
+        | {
+            "measure": measure,
+            "item": f"{measure}{item}",
+            "tokens": 10,
+            "log_prob": -10.0 - (condition["set"] != "none"),
+        }
+        | {"correct": None if measure == "text" else True}
+        for condition in _conditions(content)
+        for measure in ("text", "questions")
+        for item in range(2)
+    ]
+    return pl.DataFrame(rows, schema_overrides=_TAGS | {"tokens": pl.Int32, "correct": pl.Boolean})
+
+
+def _intervene(run: RunWriter, content: Content) -> None:
+    run.add_frame("intervene", "interventions/0.parquet", _interventions(content))
+    run.add_frame("intervene", "specificity/0.parquet", _specificity(content))
+    run.add_frame("intervene", "intervention_sets.parquet", _sets(content))
+    if content.effects:
+        controlled = content.labelled and content.control_draws and content.reasoning_draws
+        frame = balance(*(["reasoning"] if controlled else []))
+        run.add_frame("intervene", "analysis/control_balance.parquet", frame)
+        write_edit_tables(run)
+
+
+def _sets(content: Content) -> pl.DataFrame:
+    """The labelled neurons; each random set others of their layers."""
+    own = sorted({(layer, neuron) for layer, neuron, _, _ in LABELLED if content.labelled})
+    rows = [("reasoning", "reasoning", 0, *member) for member in own]
+    rows += [
+        ("random", "reasoning", draw, layer, (neuron + 2 + draw) % WIDTH)
+        for draw in range(content.control_draws)
+        for layer, neuron in own
+    ]
+    schema = {"set": pl.String, "target": pl.String, "draw": pl.Int32, "layer": pl.Int32, "neuron": pl.Int32}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _label(run: RunWriter, content: Content) -> None:
@@ -272,7 +331,7 @@ def make_run(path: Path, content: Content) -> RunWriter:
         elif stage == "analyze":
             analyze_stage(run, Silent())
         elif stage == "intervene":
-            run.add_frame(stage, "interventions/0.parquet", _interventions(content))
+            _intervene(run, content)
         if stage != "report":
             run.finish(stage, 60.0)
     return run

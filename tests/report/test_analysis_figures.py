@@ -12,7 +12,7 @@ from cotlens.report.svg import to_svg
 def _difference(variant: str, contrast: str, sure: bool, label: str = "add") -> dict[str, Any]:
     return {
         "variant": variant, "label": label, "contrast": contrast, "difference": 0.02, "low": 0.01, "high": 0.03,
-        "random_low": -0.01, "random_high": 0.01, "sure": sure,
+        "random_low": -0.01, "random_high": 0.01, "sure": sure, "reference": "cot", "p_value": 0.02, "q_value": 0.04,
     }  # fmt: skip
 
 
@@ -57,10 +57,12 @@ def test_a_narrow_chart_of_areas_shows_all_variants_together() -> None:
 
 
 def test_shares_shifts_and_frames_stand_in_their_cells() -> None:
+    known = {"kind_name": "correct", "completions": 50, "low": 0.3, "high": 0.6, "p_value": 0.5, "q_value": 0.5}
+    known |= {"difference_low": -0.2, "difference_high": 0.1}
     rows = [
-        {"condition": "cot", "kind_name": "correct", "share": 0.5, "difference": None, "sure": False},
-        {"condition": "text_only", "kind_name": "correct", "share": 0.36, "difference": -0.14, "sure": True},
-        {"condition": "zero_shot", "kind_name": "correct", "share": 0.5, "difference": 0.001, "sure": False},
+        known | {"condition": "cot", "share": 0.5, "difference": None, "sure": False},
+        known | {"condition": "text_only", "share": 0.36, "difference": -0.14, "sure": True},
+        known | {"condition": "zero_shot", "share": 0.5, "difference": 0.001, "sure": False},
     ]
     svg = to_svg(failure_chart(rows, 860))
     texts = re.findall(r">([^<>]+)</text>", svg)

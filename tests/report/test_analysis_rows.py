@@ -1,6 +1,6 @@
 import polars as pl
 
-from cotlens.report.analysis_rows import correctness_rows, difference_rows, edit_failure_rows, failure_rows
+from cotlens.report.analysis_rows import correctness_rows, difference_rows, failure_rows
 
 NAMES = {"cot": "cot", "text_only": "text_only"}
 
@@ -47,16 +47,4 @@ def test_classes_and_conditions_stand_in_their_order() -> None:
     rows = failure_rows(_shares([{"variant": "text_only"}, {"variant": "cot"}]), NAMES)
     assert [(row["condition"], row["class"]) for row in rows] == [
         ("cot", "correct"), ("cot", "wrong_plan"), ("text_only", "correct"), ("text_only", "wrong_plan"),
-    ]  # fmt: skip
-
-
-def test_kind_and_dose_are_said_where_a_set_was_edited_in_several_ways() -> None:
-    edits = [("none", "none", 0.0), ("random", "noise", 2.0), ("reasoning", "noise", 2.0)]
-    one = [dict(zip(("set", "kind", "dose"), edit, strict=True)) for edit in edits]
-    assert [row["condition"] for row in edit_failure_rows(_shares(one))][::2] == [
-        "untouched", "reasoning neurons", "random neurons",
-    ]  # fmt: skip
-    more = [*one, {"set": "reasoning", "kind": "noise", "dose": 4.0}]
-    assert [row["condition"] for row in edit_failure_rows(_shares(more))][::2] == [
-        "untouched", "reasoning neurons, noise 2", "reasoning neurons, noise 4", "random neurons, noise 2",
     ]  # fmt: skip

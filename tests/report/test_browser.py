@@ -65,7 +65,7 @@ def test_charts_of_many_variants_fit(browser: Browser, report_of: Callable[..., 
     report = report_of(variants=(*VARIANTS, "file:/home/me/a-prompt-with-a-long-name.txt"))
     page = browser.new_page(viewport={"width": width, "height": 900})
     page.goto((report.run.path / "report.html").as_uri())
-    assert page.locator(".chart:visible").count() == 11
+    assert page.locator(".chart:visible").count() == 15
     assert page.evaluate(CUT_OFF) == []
     page.locator("details summary").nth(2).click()
     assert page.locator(".prompt:visible").count() == 1

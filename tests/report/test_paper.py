@@ -15,8 +15,8 @@ from cotlens.report.paper import COLUMN_MM, write_figures
 
 MM_PER_POINT = 25.4 / 72
 FIGURES = {
-    "accuracy", "failures", "heat", "comparison", "differences", "correctness", "layers", "roles", "steps", "edited",
-    "edit_failures",
+    "accuracy", "failures", "heat", "comparison", "differences", "correctness", "layers", "roles", "steps", "effects",
+    "doses", "losses", "rest", "edit_failures", "balance",
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -17,7 +18,7 @@ from cotlens.types import Silent
 SECTIONS = ["run", "prompts", "accuracy", "frequency", "where", "neurons", "walk", "intervention", "methods"]
 FIGURES = [
     "accuracy", "failures", "heat", "comparison", "differences", "correctness", "layers", "roles", "steps",
-    "intervention", "edit_failures",
+    "effects", "doses", "losses", "rest", "edit_failures", "balance",
 ]  # fmt: skip
 HOSTILE = (
     "</script><img src=x onerror=alert(1)>",
@@ -93,19 +94,20 @@ def test_the_file_is_recorded_with_its_size(report: Any) -> None:
 
 def test_every_section_and_figure_is_there_in_order(report: Any) -> None:
     assert re.findall(r'<section id="(\w+)">', report.html) == SECTIONS
-    assert re.findall(r"<b>Figure (\d+)\.</b>", report.html) == [str(number) for number in range(1, 12)]
+    assert re.findall(r"<b>Figure (\d+)\.</b>", report.html) == [str(number) for number in range(1, 16)]
     assert re.findall(r'<figure id="figure-(\w+)">', report.html) == FIGURES
-    assert report.html.count("<svg") == 22  # each figure for wide and for narrow screens
-    assert report.html.count("Numbers behind figure") == 11
+    assert report.html.count("<svg") == 30  # each figure for wide and for narrow screens
+    assert report.html.count("Numbers behind figure") == 15
 
 
 def test_nothing_is_loaded_and_nothing_can_run(report: Any, page: _Page) -> None:
     assert "script" not in {tag for tag, _ in page.elements}
     assert [name for _, name, _ in page.attributes if name.startswith("on")] == []
     loads = {"src", "srcset", "href", "xlink:href", "action", "data", "poster", "background"}
-    assert [value for _, name, value in page.attributes if name in loads and not (value or "").startswith("#")] == []
-    assert re.findall(r"@import|url\((?!#)", report.html) == []
-    assert not re.search(r"https?:", report.html)
+    own = ("#", "data:image/png;base64,", "data:image/svg+xml,", "data:text/csv;charset=utf-8,")
+    assert [value for _, name, value in page.attributes if name in loads and not (value or "").startswith(own)] == []
+    assert re.findall(r"@import|url\((?!#|%23)", report.html) == []
+    assert not re.search(r"https?:(?!//www\.w3\.org/(2000/svg|1999/xlink))", unquote(report.html))  # names
     policy = next(value for tag, name, value in page.attributes if name == "content" and "default-src" in (value or ""))
     assert policy is not None
     assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:")
@@ -115,7 +117,7 @@ def test_nothing_is_loaded_and_nothing_can_run(report: Any, page: _Page) -> None
 def test_ids_are_unique_and_every_reference_has_its_target(report: Any, page: _Page) -> None:
     ids = Counter(value for _, name, value in page.attributes if name == "id")
     assert max(ids.values()) == 1
-    wanted = {value[1:] for _, name, value in page.attributes if name == "href" and value}
+    wanted = {value[1:] for _, name, value in page.attributes if name == "href" and (value or "").startswith("#")}
     assert wanted | set(re.findall(r"url\(#([^)]+)\)", report.html)) <= ids.keys()
 
 
@@ -215,8 +217,12 @@ def test_failures_are_those_of_the_run(page: _Page) -> None:
     # Of the two right answers one is lost in either draw of the reasoning set, none in the random sets.
     assert [row[:4] for row in by_edit if row[1] == "correct"] == [
         ["untouched", "correct", "4", "50.0%"],
-        ["reasoning neurons", "correct", "8", "25.0%"],
-        ["random neurons", "correct", "12", "50.0%"],
+        ["reasoning, noise 0.5", "correct", "8", "25.0%"],
+        ["random, as reasoning, noise 0.5", "correct", "12", "50.0%"],
+        ["reasoning, noise 1", "correct", "8", "25.0%"],
+        ["random, as reasoning, noise 1", "correct", "12", "50.0%"],
+        ["all but reasoning, noise 1", "correct", "8", "25.0%"],
+        ["random, as all but reasoning, noise 1", "correct", "12", "50.0%"],
     ]
     assert "Under cot the most frequent way to fail is bad format (50.0% of the completions)." in page.text
 
@@ -237,14 +243,11 @@ def test_differences_and_roles_are_those_of_the_run(report: Any, page: _Page) ->
 
 
 def test_intervention_numbers_and_the_changed_answer(page: _Page) -> None:
-    assert [row[:5] for row in page.table("Edited")] == [
-        ["untouched", "1", "4", "50.0%", "15.0–85.0%"],
-        ["reasoning neurons", "2", "4", "25.0%", "25.0–25.0%"],
-        ["random neurons", "3", "4", "50.0%", "50.0–50.0%"],
-    ]
+    head = ("Set", "Edit", "Draws", "Questions", "Untouched", "Accuracy")
+    assert [row[:6] for row in page.table(*head)] == [["reasoning (3)", "noise 1", "2", "4", "50.0%", "25.0%"]]
     assert "one-sided p\u00a0=\u00a00.25. No effect beyond that of random neurons is shown." in page.text
-    assert "With 3 random draws p cannot fall below 0.25" in page.text
-    assert "Reasoning neurons edited, draw 0: wrong (none)" in page.text
+    assert "With 3 random sets p cannot fall below 0.25" in page.text
+    assert "reasoning (3), noise 1, draw 0: wrong (none)" in page.text
 
 
 def test_the_summary_says_what_the_tables_say(page: _Page) -> None:
@@ -291,7 +294,8 @@ def test_hostile_texts_stay_texts(page: _Page, report_of: Callable[..., Any]) ->
 
 def test_huge_texts_are_cut(page: _Page, report_of: Callable[..., Any]) -> None:
     huge = "<b>" * 33_000
-    large = report_of(question=huge, tokens=[huge, *TEXT_REST], strange=huge, reason=huge)
+    text = {"question": huge, "tokens": [huge, *TEXT_REST], "strange": huge, "reason": huge}
+    large = report_of(**text, reasoning_draws=1, control_draws=1)
     _check_harmless(large.html, page)
     assert len(large.html) < 1_000_000
 
@@ -352,13 +356,17 @@ EMPTY_CASES = {
     ),
     "no draws": (
         {"reasoning_draws": 0, "control_draws": 0},
-        ["No draw was asked for (intervene.reasoning_draws is 0)"],
+        ["No set of neurons was edited, so there is nothing to compare."],
+    ),
+    "made before there were effects": (
+        {"effects": False},
+        ["What the interventions show can’t be said: The run has no analysis/effects.parquet"],
     ),
     "no control": ({"control_draws": 0}, ["No random sets were edited (intervene.control_draws is 0)"]),
     "no tokens": ({"tokens": []}, ["there is no question to walk through"]),
     "one draw set to zero": (
         {"kind": "zero", "reasoning_draws": 1},
-        ["set to zero, accuracy under cot was 25.0% (interval 4.6–69.9%; one draw)"],
+        ["set to zero, accuracy under cot was 25.0% (interval 4.6–69.9%)"],
     ),
 }
 

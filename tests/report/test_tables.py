@@ -1,9 +1,8 @@
 import polars as pl
 import pytest
 
-from cotlens.analyze import Effect
 from cotlens.report.names import variant_names
-from cotlens.report.tables import accuracy_rows, comparison_rows, concept_order, effect_rows, step_rows
+from cotlens.report.tables import accuracy_rows, comparison_rows, concept_order, step_rows
 
 COT = variant_names(["cot"])
 
@@ -63,12 +62,3 @@ def test_steps_that_few_answers_reach_are_left_out_and_means_are_weighted() -> N
     rows = step_rows(frame, COT)
     assert [row["step"] for row in rows] == [0, 1, 2, 3]
     assert rows[0]["smooth"] == pytest.approx((0.8 + 1.6 + 1.2) / 20)
-
-
-def test_draws_of_equal_accuracy_are_stacked_and_a_single_one_is_not_drawn() -> None:
-    none = Effect("none", 1, 4, 0.5, 0.1, 0.9, 1.0, (0.5,))
-    random = Effect("random", 3, 4, 0.5, 0.25, 0.75, 1.0, (0.5, 0.25, 0.5))
-    _, draws = effect_rows([none, random])
-    assert {row["set"] for row in draws} == {"random neurons"}
-    first, other, second = [row["offset"] for row in draws]
-    assert first == other > second >= -1

@@ -2,18 +2,14 @@ from typing import Any
 
 import pytest
 
-from cotlens.analyze import Effect
 from cotlens.config import RunConfig
 from cotlens.report.words import (
     accuracy_words,
     apart_words,
     frequency_words,
-    intervention_words,
     length_words,
     opening_words,
 )
-
-CONFIG = RunConfig()
 
 
 def _accuracy(*rows: tuple[str, float, float, float]) -> list[dict[str, Any]]:
@@ -64,29 +60,3 @@ def test_frequency_claims_follow_the_band(apart: str, verdict: str) -> None:
     row = {"concept": "all", "variant": "cot", "frequency": 0.02, "low": 0.01, "high": 0.03, "apart": apart}
     random = {"random": 0.01, "random_low": 0.005, "random_high": 0.015}
     assert verdict in frequency_words([row | random])
-
-
-def _effects(untouched: float, reasoning: float, random: tuple[float, ...]) -> list[Effect]:
-    def effect(name: str, *draws: float) -> Effect:
-        return Effect(name, len(draws), 100, sum(draws) / len(draws), min(draws), max(draws), 1.0, draws)
-
-    return [effect("none", untouched), effect("reasoning", reasoning, reasoning), effect("random", *random)]
-
-
-def test_an_effect_is_claimed_when_p_is_small() -> None:
-    words = intervention_words(_effects(0.6, 0.2, (0.5,) * 19), 0.05, CONFIG, 10)
-    assert "depend more on the reasoning neurons" in words[1]
-    assert len(words) == 2
-
-
-def test_no_effect_is_claimed_when_p_is_large_or_accuracy_did_not_fall() -> None:
-    for untouched, p_value in ((0.6, 0.06), (0.1, 0.01)):
-        words = intervention_words(_effects(untouched, 0.2, (0.5,) * 19), p_value, CONFIG, 10)
-        assert words[1] == "No effect beyond that of random neurons is shown."
-
-
-def test_too_few_draws_and_a_low_accuracy_are_pointed_out() -> None:
-    words = intervention_words(_effects(0.05, 0.0, (0.05,) * 5), 1 / 6, CONFIG, 10)
-    assert "With 5 random draws p cannot fall below 0.17" in words[2]
-    assert "control_draws to 19 or more" in words[2]
-    assert "little room" in words[3]

@@ -1,4 +1,7 @@
-"""Random neuron sets that match a given one, layer by layer and sign by sign."""
+"""Random neuron sets that match a given one, layer by layer and sign by sign; what activity stands beside.
+
+The sets that interventions stand beside match in more (`cotlens.analyze.matching`).
+"""
 
 from __future__ import annotations
 
@@ -26,18 +29,15 @@ def signed_pool(neurons: pl.DataFrame, excluded: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def draw_matched(pool: pl.DataFrame, target: pl.DataFrame, seed: int | list[int], unique: bool = False) -> pl.DataFrame:
+def draw_matched(pool: pl.DataFrame, target: pl.DataFrame, seed: int | list[int]) -> pl.DataFrame:
     """Draw from ``pool`` as many entries per layer and sign as ``target`` has, without replacement.
 
-    With ``unique``, ``target`` and the draw are neurons whatever their sign, and only layers are matched. Where a
-    layer's pool is too small, all of it is drawn.
+    Where a layer's pool is too small, all of it is drawn.
     """
     rng = np.random.default_rng(seed)
-    by = ["layer"] if unique else ["layer", "sign"]
-    columns = ["layer", "neuron"] if unique else _KEYS
-    pool = pool.select(columns).unique().sort(columns)
-    wanted = target.select(columns).unique().group_by(by).len().sort(by)
-    groups = pool.partition_by(by, as_dict=True)
+    by = ["layer", "sign"]
+    wanted = target.select(_KEYS).unique().group_by(by).len().sort(by)
+    groups = pool.select(_KEYS).unique().sort(_KEYS).partition_by(by, as_dict=True)
     drawn = []
     for *key, count in wanted.iter_rows():
         group = groups.get(tuple(key), pool.clear())

@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 
 from cotlens.analyze.statistics import permutation_p_value, wilson
+from cotlens.config import InterveneConfig
 
-__all__ = ["Effect", "intervention_effects"]
+__all__ = ["Effect", "intervention_effects", "main_edit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +61,18 @@ def intervention_effects(interventions: pl.DataFrame, confidence: float) -> tupl
     if "reasoning" not in found or "random" not in found:
         return effects, float("nan")
     return effects, permutation_p_value(found["reasoning"].accuracy, np.array(found["random"].by_draw))
+
+
+def main_edit(interventions: pl.DataFrame, config: InterveneConfig) -> pl.DataFrame:
+    """Of ``interventions`` the untouched answers, and those with the reasoning neurons edited in the first way that is
+    asked for, and their random sets."""
+    if "target" not in interventions.columns:  # made when there was one edit of one set
+        return interventions
+    first = config.edits[0] if config.edits else None
+    edited = (
+        pl.col("target").eq("reasoning") & pl.col("scope").eq("set")
+        & pl.col("kind").eq(first.kind) & pl.col("dose").eq(first.doses[0])
+        if first
+        else pl.lit(value=False)
+    )  # fmt: skip
+    return interventions.filter((pl.col("set") == "none") | edited)

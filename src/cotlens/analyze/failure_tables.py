@@ -14,10 +14,11 @@ from cotlens.analyze.permutation import false_discovery, sign_flip_p_values
 from cotlens.analyze.statistics import wilson
 from cotlens.config import AnalyzeConfig
 
-__all__ = ["completion_failures", "failure_shares", "intervention_failures"]
+__all__ = ["EDIT", "UNTOUCHED", "completion_failures", "failure_shares", "intervention_failures"]
 
-#: Columns that tell the conditions of an intervention apart.
-EDIT = ["set", "kind", "dose"]
+#: Columns that tell the conditions of an intervention apart, and what they are for the untouched model.
+EDIT = ["target", "scope", "set", "kind", "dose"]
+UNTOUCHED = (None, None, "none", "none", 0.0)
 
 _FOUND: dict[str, Any] = {
     "class": pl.String, "equations": pl.Int32, "slips": pl.Int32, "right_if_executed": pl.Boolean,
@@ -30,19 +31,15 @@ def completion_failures(completions: pl.DataFrame) -> pl.DataFrame:
 
 
 def intervention_failures(interventions: pl.DataFrame, completions: pl.DataFrame) -> pl.DataFrame:
-    """One row per edit, draw and question. Where the stop reason is not stored, what is ``truncated`` can't be told
-    from ``bad_format``, for the untouched model neither."""
+    """One row per edit, draw and question: its class, and what its equations say."""
     gold = completions.select("question_id", "gold").unique("question_id", maintain_order=True)
     return _classified(interventions.join(gold, on="question_id"), [*EDIT, "draw", "question_id"], "answer")
 
 
 def _classified(rows: pl.DataFrame, keys: list[str], answer: str) -> pl.DataFrame:
-    stop = rows["stop_reason"] if "stop_reason" in rows.columns else pl.repeat("", rows.height, eager=True)
     found = [
-        classify(text, Decimal(gold), stated is not None, correct, reason or "")
-        for text, gold, stated, correct, reason in zip(
-            rows["text"], rows["gold"], rows[answer], rows["correct"], stop, strict=True
-        )
+        classify(text, Decimal(gold), stated is not None, correct, reason)
+        for text, gold, stated, correct, reason in rows.select("text", "gold", answer, "correct", "stop_reason").rows()
     ]
     columns = [(one.kind, one.equations, one.slips, one.right_if_executed) for one in found]
     return pl.concat([rows.select(keys), pl.DataFrame(columns, schema=_FOUND, orient="row")], how="horizontal")
@@ -70,7 +67,8 @@ def failure_shares(
     }  # question_id and one column per class
     rows = []
     for key, table in tables.items():
-        draws = failures.filter(pl.all_horizontal(pl.col(c) == v for c, v in zip(condition, key, strict=True)))
+        is_key = (pl.col(name).eq_missing(pl.lit(value)) for name, value in zip(condition, key, strict=True))
+        draws = failures.filter(pl.all_horizontal(is_key))
         single = draws.height == table.height
         shifts = (
             _shift(table, tables[reference], kinds, config, seed) if reference in tables and key != reference else None

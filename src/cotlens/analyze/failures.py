@@ -4,7 +4,7 @@ The classes are told by rules, in this order; a completion belongs to the first 
 
 1. ``correct``: the stated answer is the right one.
 2. ``repetition``: it states no answer and ends in a loop.
-3. ``truncated``: it states no answer and was cut at the length limit.
+3. ``truncated``: it states no answer and was cut at the length limit, not followed by an invented question.
 4. ``bad_format``: it states no answer in the form asked for, though it came to its end.
 5. ``no_equation``: it states a wrong answer without any equation that can be executed.
 6. ``arithmetic_slip``: an equation before the answer does not hold.
@@ -27,7 +27,7 @@ from cotlens.data.equations import Equation, find_equations
 from cotlens.data.roles import ANSWER_PHRASE
 from cotlens.errors import DataError
 
-__all__ = ["CLASSES", "Failure", "classify"]
+__all__ = ["CLASSES", "Executed", "Failure", "classify", "executed_equations"]
 
 #: Class: what it is called where it is shown.
 CLASSES: dict[str, str] = {
@@ -61,10 +61,13 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Executed:
     """An equation that can be executed, with percentages as they are written or as parts of a hundred."""
 
+    equation: Equation
     expression: str
+    value: Fraction
+    """What the expression gives."""
     stated: Fraction
     holds: bool
 
@@ -80,14 +83,15 @@ def classify(text: str, gold: Decimal, stated_answer: bool, correct: bool, stop_
         stop_reason: why it ended; ``length`` is the length limit.
     """
     counted = _before_answer(text)
-    steps = list(_executed(counted))
+    steps = list(executed_equations(counted))
     slips = sum(not step.holds for step in steps)
     reached = bool(steps) and _carried_on(steps) == Fraction(gold)
     if correct:
         kind = "correct"
     elif not stated_answer:
-        loop = ends_in_a_loop(until_next_question(text))
-        kind = "repetition" if loop else "truncated" if stop_reason == "length" else "bad_format"
+        solution = until_next_question(text)
+        cut = stop_reason == "length" and solution == text  # an invented question ends a solution too
+        kind = "repetition" if ends_in_a_loop(solution) else "truncated" if cut else "bad_format"
     elif not steps:
         kind = "no_equation"
     elif slips:
@@ -104,22 +108,23 @@ def _before_answer(text: str) -> str:
     return counted if phrase is None else counted[: phrase.end()] + counted[phrase.end() :].partition("\n")[0]
 
 
-def _executed(text: str) -> Iterator[_Step]:
+def executed_equations(text: str) -> Iterator[Executed]:
+    """The equations of ``text`` that are arithmetic, in order."""
     for equation in find_equations(text):
         readings = [(equation.expression, equation.result), _of_hundred(text, equation)]
-        steps = [step for reading in dict.fromkeys(readings) if (step := _step(*reading)) is not None]
+        steps = [step for reading in dict.fromkeys(readings) if (step := _step(equation, *reading)) is not None]
         if steps:
             # "20% * 50 = 10" holds, and so does "20% + 30% = 50%"; a reading that holds is the one meant.
             yield next((step for step in steps if step.holds), steps[0])
 
 
-def _step(expression: str, result: str) -> _Step | None:
+def _step(equation: Equation, expression: str, result: str) -> Executed | None:
     """None for what is no arithmetic: words as numbers, a division by zero."""
     try:
         exact, stated = evaluate(expression), evaluate(result)
     except DataError:
         return None
-    return _Step(expression, stated, _is_rounded(exact, stated, result))
+    return Executed(equation, expression, exact, stated, _is_rounded(exact, stated, result))
 
 
 def _is_rounded(exact: Fraction, stated: Fraction, written: str) -> bool:
@@ -141,7 +146,7 @@ def _of_hundred(text: str, equation: Equation) -> tuple[str, str]:
     return expression, result
 
 
-def _carried_on(steps: list[_Step]) -> Fraction | None:
+def _carried_on(steps: list[Executed]) -> Fraction | None:
     """The last result, every result being what its equation gives and standing for itself in later equations."""
     corrected: dict[str, Fraction] = {}
     names: dict[Fraction, str] = {}

@@ -10,8 +10,12 @@ import numpy as np
 __all__ = ["permutation_p_value", "wilson"]
 
 
-def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Score interval for a proportion (Wilson, 1927); ``(nan, nan)`` without trials."""
+def wilson(successes: float, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Score interval for a proportion (Wilson, 1927); ``(nan, nan)`` without trials.
+
+    ``successes`` may be a fraction: the mean over several draws varies less than a single one, so that the interval is
+    then wider than need be, and never empty where nothing or everything succeeds.
+    """
     if trials == 0:
         return float("nan"), float("nan")
     # Written out, since importing scipy.stats takes longer than everything else that `cotlens show` does.

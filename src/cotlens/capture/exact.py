@@ -1,9 +1,10 @@
-"""Exact coefficients: of chosen neurons at every step, and of all neurons on average over reference texts."""
+"""Exact coefficients: of chosen neurons at every step, and of all neurons in a reference text, on average or not."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from cotlens.model.feed_forward import FeedForward
 from cotlens.model.language_model import LanguageModel
 from cotlens.types import NeuronId
 
-__all__ = ["coefficients", "mean_coefficients"]
+__all__ = ["coefficients", "mean_coefficients", "reference_coefficients"]
 
 
 @torch.inference_mode()
@@ -56,38 +57,101 @@ def coefficients(
 
 
 @torch.inference_mode()
-def mean_coefficients(lm: LanguageModel, texts: Iterable[str]) -> list[Float32[np.ndarray, " F"]]:
+def mean_coefficients(lm: LanguageModel, texts: Iterable[str], skip: int = 0) -> list[Float32[np.ndarray, " F"]]:
     """The mean coefficient of every neuron over all tokens of ``texts``, for mean ablation.
 
-    Each token counts once, whatever the length of its text, the special tokens that begin a text included. Sums are
-    fp32; nothing but them is kept.
+    Each token counts once, whatever the length of its text. The special tokens that begin a text are tokens too; the
+    first token is one that many models attend to in order to attend to nothing, with coefficients unlike those of any
+    other, and ``skip=1`` leaves it out. Sums are fp32; nothing but them is kept.
+
+    Args:
+        lm: the model.
+        texts: the reference.
+        skip: so many tokens at the beginning of each text are read and do not count.
 
     Returns:
         One array per layer.
 
     Raises:
-        InputError: no text, an empty one, or one that is longer than the model's context.
+        InputError: no text, an empty one, one that is longer than the model's context, or no token that counts.
         NonFiniteError: a coefficient is NaN or infinite; the message names the layer.
     """
-    if isinstance(texts, str):
-        raise InputError("mean_coefficients takes a list of texts; put the one text into a list")
+    encoded = _encoded(lm, texts, skip, "mean_coefficients")
     sums = [torch.zeros(ffn.width, device=ffn.value_vectors.device) for ffn in lm.ffn]
-    tokens = 0
 
     def add(layer: int, m: Float[Tensor, "S F"]) -> None:
-        sums[layer] += _finite(layer, m.float().sum(dim=0))
+        sums[layer] += _finite(layer, m[skip:].float().sum(dim=0))
 
     with _each_layer(lm.ffn, add):
-        for number, text in enumerate(texts):
-            ids = lm.encode(text)
-            if not ids:
-                raise InputError(f"text {number} is empty; a mean needs at least one token")
-            check_length(lm, len(ids), f"text {number}")
-            _read(lm, ids)
-            tokens += len(ids)
-    if not tokens:
-        raise InputError("no text was given; a mean needs at least one")
+        for text in encoded:
+            _read(lm, text.ids)
+    tokens = sum(text.counted for text in encoded)
     return [(total / tokens).cpu().numpy() for total in sums]
+
+
+@torch.inference_mode()
+def reference_coefficients(
+    lm: LanguageModel, texts: Iterable[str], tokens: int = 256, seed: int = 0, skip: int = 1
+) -> list[Float32[np.ndarray, "T F"]]:
+    """The coefficients of every neuron at some tokens of ``texts``, for resample ablation.
+
+    Args:
+        lm: the model.
+        texts: the reference.
+        tokens: so many are drawn at random, each at most once; all where there are no more.
+        seed: of the draw.
+        skip: so many tokens at the beginning of each text are never drawn (see `mean_coefficients`).
+
+    Returns:
+        One array per layer; a row of one is the same token as that row of another.
+
+    Raises:
+        InputError: fewer than one token asked for, no text, an empty one, one that is longer than the model's context,
+            or no token that counts.
+        NonFiniteError: a coefficient is NaN or infinite; the message names the layer.
+    """
+    if tokens < 1:
+        raise InputError(f"tokens is {tokens}; give at least 1")
+    encoded = _encoded(lm, texts, skip, "reference_coefficients")
+    ends = np.cumsum([text.counted for text in encoded])
+    chosen = np.sort(np.random.default_rng(seed).permutation(ends[-1])[:tokens])
+    found: list[list[Tensor]] = [[] for _ in lm.ffn]
+    rows = torch.empty(0, dtype=torch.int64)
+
+    def keep(layer: int, m: Float[Tensor, "S F"]) -> None:
+        found[layer].append(_finite(layer, m[rows.to(m.device)].float()).cpu())
+
+    with _each_layer(lm.ffn, keep):
+        for text, end in zip(encoded, ends, strict=True):
+            start = end - text.counted
+            rows = torch.from_numpy(chosen[(chosen >= start) & (chosen < end)] - start + skip)
+            if len(rows):
+                _read(lm, text.ids)
+    return [torch.cat(layer).numpy() for layer in found]
+
+
+class _Counted(NamedTuple):
+    """A text, and how many of its tokens count: the last ones."""
+
+    ids: list[int]
+    counted: int
+
+
+def _encoded(lm: LanguageModel, texts: Iterable[str], skip: int, caller: str) -> list[_Counted]:
+    """Each text as tokens, looked through before any is read."""
+    if isinstance(texts, str):
+        raise InputError(f"{caller} takes a list of texts; put the one text into a list")
+    encoded = [lm.encode(text) for text in texts]
+    for number, ids in enumerate(encoded):
+        if not ids:
+            raise InputError(f"text {number} is empty; a reference needs at least one token")
+        check_length(lm, len(ids), f"text {number}")
+    if not encoded:
+        raise InputError("no text was given; a reference needs at least one")
+    counted = [_Counted(ids, max(0, len(ids) - skip)) for ids in encoded]
+    if not any(text.counted for text in counted):
+        raise InputError(f"no text has more than {skip} tokens, and the first {skip} of each do not count")
+    return counted
 
 
 def _read(lm: LanguageModel, ids: Sequence[int]) -> None:

@@ -38,6 +38,8 @@ def step_gradients(
 ) -> list[LayerGradient]:
     """For each layer, the coefficients of every step and the gradient of the step's logit in them.
 
+    The logit is what the unembedding gives; what the model does to it afterwards is not in it.
+
     Args:
         lm: the model.
         prefix: what the model has read already, a beginning of the prompt that leaves its last token out.

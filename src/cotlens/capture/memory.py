@@ -41,6 +41,8 @@ class Workload:
     """Texts in one forward pass."""
     part_steps: int
     """Generated tokens in one part of the run."""
+    lens_tokens: int = 0
+    """Tokens kept of each layer and step by the logit lens."""
 
 
 def estimate_memory(lm: LanguageModel, needs: Needs, top_k: int, work: Workload) -> dict[str, int]:
@@ -60,6 +62,11 @@ def estimate_memory(lm: LanguageModel, needs: Needs, top_k: int, work: Workload)
         "top-K": tokens * lm.n_layers * top_k * 16,
         "tables": 2 * work.part_steps * row,
     }
+    if work.lens_tokens:
+        upcast = lm.unembedding.numel() * 4 if size < 4 else 0
+        demand["logit lens"] = (
+            3 * 4 * LOGITS_AT_ONCE + upcast + 2 * work.part_steps * lm.n_layers * 8 * work.lens_tokens
+        )
     if needs == "residuals":
         kept = tokens * kept_per_token(lm) * work.text_steps // work.own_tokens
         demand["residual streams"] = kept + 4 * LOGITS_AT_ONCE + lm.unembedding.numel() * (4 if size < 4 else 0)
@@ -94,6 +101,7 @@ _REMEDIES = {
     "forward pass": _SHORTER,
     "top-K": "use a smaller discover.top_k",
     "tables": "use a smaller generate.part_size or discover.top_k",
+    "logit lens": "use a smaller discover.logit_lens or generate.part_size, or discover.logit_lens=0",
     "residual streams": "use discover.ranker=norm, which keeps less",
     "graph": "use discover.ranker=norm, which needs no gradients, or shorter completions (generate.max_new_tokens)",
 }

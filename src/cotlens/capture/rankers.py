@@ -73,7 +73,8 @@ def dla(layer: LayerTrace) -> Float[Tensor, "T F"]:
     """Direct logit attribution: ``<m v, s g * W_U[y]>``, the neuron's own part in the logit of ``y``.
 
     ``s`` is the final norm's scale at this position, frozen, and ``g`` its gain; where the norm takes off the mean, so
-    does this. The parts of all neurons, of embeddings, attention and biases add up to the logit, before a soft cap.
+    does this. A number that the model multiplies its blocks with, or its logits, is in it. The parts of all neurons, of
+    embeddings, attention and biases add up to the logit, before a soft cap.
 
     Source: Elhage et al. (2021), *A Mathematical Framework for Transformer Circuits*; for feed-forward neurons Geva et
     al. (2022).

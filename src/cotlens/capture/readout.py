@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from cotlens.capture.wiring import Wiring, is_close, undefined
 from cotlens.model.language_model import LanguageModel
 
 __all__ = ["Norm", "Readout"]
@@ -58,17 +59,22 @@ class Norm:
 
 
 class Readout:
-    """Final norm and unembedding; logits are those of the model, in fp32."""
+    """Final norm, unembedding and what the model does to its logits; they are those of the model, in fp32.
 
-    def __init__(self, lm: LanguageModel, final_norm: nn.Module) -> None:
+    Raises:
+        ModelFormatError: they are not, so the model does more than that.
+    """
+
+    def __init__(self, lm: LanguageModel, wiring: Wiring) -> None:
         head: Any = lm.model.get_output_embeddings()
         bias: Tensor | None = getattr(head, "bias", None)
         with torch.inference_mode(False):  # copies made in that mode could take no part in `slope`
-            self.norm = Norm(final_norm, lm.d_model, lm.unembedding.device)
+            self.norm = Norm(wiring.final_norm, lm.d_model, lm.unembedding.device)
             self._unembedding = lm.unembedding.float()
             constant = self._unembedding @ self.norm.bias + (0 if bias is None else bias.detach().float())
             self._constant = constant if bool(constant.any()) else None
-        self._cap: float | None = getattr(lm.model.config.get_text_config(), "final_logit_softcapping", None)
+        self._multiplier, self._cap = wiring.logit_multiplier, lm.soft_cap
+        self._check(lm, wiring)
 
     @property
     def vocabulary(self) -> int:
@@ -76,23 +82,40 @@ class Readout:
 
     def frozen_direction(self, residual: Float[Tensor, "T D"], targets: Int64[Tensor, " T"]) -> Float[Tensor, "T D"]:
         """What a vector is multiplied with to give its part in the targets' logits, the norm frozen at ``residual``."""
-        return self.norm.scale(residual)[:, None] * self.norm.back(self._unembedding[targets])
+        scale = self._multiplier * self.norm.scale(residual)
+        return scale[:, None] * self.norm.back(self._unembedding[targets])
 
     def unscaled_logits(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n V"]:
-        """Logits of the frozen norm at scale 1, without constants: linear in ``x``."""
+        """What the unembedding makes of the frozen norm at scale 1, without constants: linear in ``x``."""
         return self.norm.through(x) @ self._unembedding.T
+
+    def logits(self, residual: Float[Tensor, "n D"]) -> Float[Tensor, "n V"]:
+        """The model's logits if ``residual`` went into the final norm."""
+        return self._finished(self._scaled(residual))
 
     def log_probability(self, residual: Float[Tensor, "n D"], targets: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Log-probability of each target if ``residual`` went into the final norm."""
-        return self.log_probability_of(self.norm.scale(residual)[:, None] * self.unscaled_logits(residual), targets)
+        return self.log_probability_of(self._scaled(residual), targets)
 
-    def log_probability_of(self, logits: Float[Tensor, "n V"], targets: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """Log-probability of each target under scaled logits; constants and a soft cap are added here."""
-        if self._constant is not None:
-            logits = logits + self._constant
-        if self._cap is not None:
-            logits = self._cap * torch.tanh(logits / self._cap)
+    def log_probability_of(self, scaled: Float[Tensor, "n V"], targets: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Log-probability of each target from scaled logits; what follows the unembedding is done to them here."""
+        logits = self._finished(scaled)
         return logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(dim=1)
+
+    @torch.inference_mode()
+    def _check(self, lm: LanguageModel, wiring: Wiring) -> None:
+        found = self._finished(self._scaled(wiring.stream.to(self._unembedding.device)))
+        if not is_close(lm, found, wiring.logits.to(found.device)):
+            raise undefined(lm, "its logits are not those of its final norm and unembedding", "norm, signed or grad")
+
+    def _scaled(self, residual: Float[Tensor, "n D"]) -> Float[Tensor, "n V"]:
+        return self.norm.scale(residual)[:, None] * self.unscaled_logits(residual)
+
+    def _finished(self, scaled: Float[Tensor, "n V"]) -> Float[Tensor, "n V"]:
+        logits = scaled if self._constant is None else scaled + self._constant
+        if self._multiplier != 1:
+            logits = logits * self._multiplier
+        return logits if self._cap is None else self._cap * torch.tanh(logits / self._cap)
 
     def slope(self, residual: Float[Tensor, "T D"], targets: Int64[Tensor, " T"]) -> Float[Tensor, "T D"]:
         """The gradient of `log_probability` in ``residual``."""

@@ -11,15 +11,14 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from cotlens.capture.rankers import LayerTrace, Ranker
 from cotlens.capture.readout import Norm, Readout
 from cotlens.capture.top_k import LayerTop, best_of_layer, stack_layers
+from cotlens.capture.wiring import Wiring, find_wiring, tensor_of
 from cotlens.capture.writing import Writing
-from cotlens.errors import ModelFormatError
 from cotlens.model.feed_forward import FeedForward
 from cotlens.model.language_model import LanguageModel
 from cotlens.types import TopNeurons
@@ -30,11 +29,12 @@ __all__ = ["ResidualRecorder", "record_residuals"]
 class ResidualRecorder:
     """Receives coefficients and residual streams; `take` scores what one forward pass left."""
 
-    def __init__(self, lm: LanguageModel, top_k: int, ranker: Ranker, final_norm: nn.Module) -> None:
+    def __init__(self, lm: LanguageModel, top_k: int, ranker: Ranker, wiring: Wiring) -> None:
         self._lm = lm
         self._top_k = top_k
         self._ranker = ranker
-        self._readout = Readout(lm, final_norm)
+        self._readout = Readout(lm, wiring)
+        self._multiplier = wiring.residual_multiplier
         self._device = lm.unembedding.device
         self._norms = [ffn.value_norms().to(self._device) for ffn in lm.ffn]
         self._post_norms = [
@@ -48,7 +48,7 @@ class ResidualRecorder:
         """Drop what a forward pass left that came to no end."""
         self._coefficients: list[Tensor] = []  # each [T, F]
         self._block_outputs: list[Tensor] = []  # each [T, D]; after the down projection, before any norm
-        self._added: list[Tensor] = []  # each [T, D]; what joins the residual stream
+        self._added: list[Tensor] = []  # each [T, D]; what joins the residual stream, multiplied where that is done
         self._streams: list[Tensor] = []  # each [T, D]; after the layer
 
     def keep_coefficients(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -61,7 +61,7 @@ class ResidualRecorder:
         self._keep(self._added, output)
 
     def keep_stream(self, _: nn.Module, __: object, output: Any) -> None:
-        self._keep(self._streams, _tensor(output))
+        self._keep(self._streams, tensor_of(output))
 
     def take(self) -> TopNeurons:
         """The top-K at the recorded positions, in their order, as arrays ``[T, L, K]``.
@@ -86,7 +86,8 @@ class ResidualRecorder:
         if post_norm is not None:
             amount = coefficient * post_norm.scale(self._block_outputs[ffn.layer])[:, None]
             vectors = post_norm.through(vectors)
-        before = self._streams[ffn.layer] - self._added[ffn.layer]
+        amount = self._multiplier * amount
+        before = self._streams[ffn.layer] - self._multiplier * self._added[ffn.layer]
         targets = self.targets.to(self._device)
         return Writing(amount, vectors, before, self._streams[-1], targets, self._readout)
 
@@ -99,11 +100,15 @@ class ResidualRecorder:
 
 @contextlib.contextmanager
 def record_residuals(lm: LanguageModel, top_k: int, ranker: Ranker) -> Iterator[ResidualRecorder]:
-    """Record every forward pass in the block; hooks are gone after it, whatever happens."""
-    layers = _decoder_layers(lm)
-    recorder = ResidualRecorder(lm, top_k, ranker, _final_norm(lm, layers[-1]))
+    """Record every forward pass in the block; hooks are gone after it, whatever happens.
+
+    Raises:
+        ModelFormatError: neurons have no part of their own in the logits of this model.
+    """
+    wiring = find_wiring(lm)
+    recorder = ResidualRecorder(lm, top_k, ranker, wiring)
     with contextlib.ExitStack() as stack:
-        for ffn, layer in zip(lm.ffn, layers, strict=True):
+        for ffn, layer in zip(lm.ffn, wiring.layers, strict=True):
             last = ffn.down_projection if ffn.post_norm is None else ffn.post_norm
             for handle in (
                 ffn.down_projection.register_forward_pre_hook(recorder.keep_coefficients),
@@ -113,45 +118,3 @@ def record_residuals(lm: LanguageModel, top_k: int, ranker: Ranker) -> Iterator[
             ):
                 stack.callback(handle.remove)
         yield recorder
-
-
-def _decoder_layers(lm: LanguageModel) -> list[nn.Module]:
-    """The layer that each feed-forward block lies in."""
-    for modules in lm.model.modules():
-        if isinstance(modules, nn.ModuleList) and len(modules) == lm.n_layers:
-            layers = list(modules)
-            if all(ffn.down_projection in layer.modules() for ffn, layer in zip(lm.ffn, layers, strict=True)):
-                return layers
-    raise ModelFormatError(f"{lm.name}: the decoder layers around the feed-forward blocks were not found")
-
-
-@torch.inference_mode()
-def _final_norm(lm: LanguageModel, last_layer: nn.Module) -> nn.Module:
-    """The norm that is handed the last layer's output, found by running one token.
-
-    Raises:
-        ModelFormatError: there is none, as where each layer normalises the whole residual stream.
-    """
-    given: list[tuple[nn.Module, Tensor]] = []
-    outputs: list[Tensor] = []
-    with contextlib.ExitStack() as stack:
-        for module in lm.model.base_model.modules():
-            weight = getattr(module, "weight", None)
-            if isinstance(weight, Tensor) and weight.shape == (lm.d_model,):
-                handle = module.register_forward_pre_hook(lambda m, inputs: given.append((m, inputs[0])))
-                stack.callback(handle.remove)
-        stack.callback(last_layer.register_forward_hook(lambda _, __, out: outputs.append(_tensor(out))).remove)
-        lm.model.base_model(torch.zeros(1, 1, dtype=torch.long, device=lm.device), use_cache=False)
-    for module, tensor in given:
-        if tensor is outputs[0]:
-            return module
-    raise ModelFormatError(
-        f"{lm.name}: no norm follows the last layer, so a neuron's part in the logits is not defined; use the ranker "
-        "norm, signed or grad"
-    )
-
-
-def _tensor(output: Any) -> Tensor:
-    """The hidden states among what a layer returns."""
-    found: Tensor = output[0] if isinstance(output, tuple) else output
-    return found

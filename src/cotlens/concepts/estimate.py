@@ -8,7 +8,7 @@ from cotlens.concepts.concept import load_concepts
 from cotlens.concepts.stage import JUDGEMENTS, planned
 from cotlens.judge.answering import Desk, open_questions
 from cotlens.judge.book import Book, reply_identity
-from cotlens.judge.cache import ReplyCache, cache_folder
+from cotlens.judge.cache import ReplyCache, reply_folder
 from cotlens.judge.chat import ChatRequest, Message, Options
 from cotlens.judge.ledger import Ledger, Stop
 from cotlens.judge.prices import price_source
@@ -38,7 +38,7 @@ def estimate(run: Run, local: LocalJudge | None = None, ask_again: bool = False)
     kinds = {kind: sum(asked.kind == kind for asked in questions) for kind in ("label", "random", "shuffled", "retest")}
     means = Means(Ledger(), Stop(), local, with_key=False)
     judges = [make_judge(name, config, means) for name in config.judges]
-    desk = Desk(Book(run.path / JUDGEMENTS, ask_again), ReplyCache(None if ask_again else cache_folder()))
+    desk = Desk(Book(run.path / JUDGEMENTS, ask_again), ReplyCache(None if ask_again else reply_folder()))
     rows = []
     for judge in judges:
         identities = [reply_identity(judge, asked) for asked in questions]

@@ -18,7 +18,7 @@ from cotlens.concepts.plan import plan_concepts, plan_naming, shuffled_order
 from cotlens.concepts.reliability import Replies, Scale, reliability
 from cotlens.judge.answering import Desk
 from cotlens.judge.book import Asked, Book, Record
-from cotlens.judge.cache import ReplyCache, cache_folder
+from cotlens.judge.cache import ReplyCache, reply_folder
 from cotlens.judge.ledger import Ledger, Stop
 from cotlens.judge.protocol import Judge
 from cotlens.judge.registry import LocalJudge, Means, make_judge
@@ -132,7 +132,7 @@ def _open_office(run: Run, progress: Progress, local: LocalJudge | None, ask_aga
     config, stop = run.config.label, Stop()
     ledger = Ledger(run.path / CALLS, config.max_cost_usd, config.max_calls)
     judges = [make_judge(name, config, Means(ledger, stop, local)) for name in config.judges]
-    cache = ReplyCache(None if ask_again else cache_folder())
+    cache = ReplyCache(None if ask_again else reply_folder())
     desk = Desk(Book(run.path / JUDGEMENTS, ask_again), cache, stop, config.concurrency, progress)
     return _Office(desk, ledger, judges, run.config.seed)
 

@@ -9,8 +9,9 @@ from decimal import Decimal
 from cotlens.config import GenerateConfig, PromptConfig
 from cotlens.data.answers import extract_answer, grade, until_next_question
 from cotlens.data.prompts import Prompt, Template, as_chat
-from cotlens.generate.engine import Intervention, OnProgress, check_lengths, complete, generate
+from cotlens.generate.engine import Intervention, OnProgress, check_lengths, complete
 from cotlens.generate.server import Server, complete_by_server
+from cotlens.generate.stopping import StopRule
 from cotlens.model.language_model import LanguageModel
 from cotlens.types import Completion
 
@@ -60,18 +61,18 @@ def answer(
 
     Raises:
         InputError: a prompt that does not fit in the model's context, found before anything is generated.
+        NonFiniteError: the logits are not finite, under an intervention or without; the message names the prompt.
         EnvironmentFault: the server fails.
     """
     encoded = [lm.encode(prompt.text, prompt.special_tokens) for task in tasks for prompt in task.prompts]
-    check_lengths(lm, encoded, new_tokens(lm, elicit, config))
+    names = [name for task in tasks for name in task.names or ()] or None
+    check_lengths(lm, encoded, new_tokens(lm, elicit, config), names)
     interventions = [task.intervention for task in tasks for _ in task.prompts]
     if server is None:
-        completed = complete(
-            lm, encoded, config.max_new_tokens, config.stop, config.batch_size, interventions, prefix_length
-        )
+        rule = StopRule(lm, config.stop, config.max_new_tokens, config.stop_at_end)
+        completed = complete(lm, encoded, rule, config.batch_size, interventions, prefix_length, names)
     else:
         assert not any(interventions), "a server runs the model as it is"
-        names = [name for task in tasks for name in task.names or ()]
         completed = complete_by_server(server, lm, encoded, config.max_new_tokens, config.stop, names)
     done: dict[int, Completion] = {}
     end = 0
@@ -107,14 +108,14 @@ def _grade(
                   task.prompts[place].special_tokens)
         for place in open_ones
     ]  # fmt: skip
+    names = [task.names[place] for place in open_ones] if task.names else None
     if server is None:
         interventions = [task.intervention] * len(again)
-        second = generate(lm, again, config.answer_tokens, config.stop, config.batch_size, interventions=interventions)
+        rule = StopRule(lm, config.stop, config.answer_tokens)
+        second = complete(lm, again, rule, config.batch_size, interventions, names=names)
     else:
-        names = [task.names[place] for place in open_ones] if task.names else None
-        arrived = dict(complete_by_server(server, lm, again, config.answer_tokens, config.stop, names))
-        second = [arrived[place] for place in range(len(again))]
-    stated = dict(zip(open_ones, (done.text for done in second), strict=True))
+        second = complete_by_server(server, lm, again, config.answer_tokens, config.stop, names)
+    stated = {open_ones[place]: completion.text for place, completion in second}
     return [
         Answer(done, stated.get(place), *grade(done.text, stated.get(place))) for place, done in enumerate(completions)
     ]

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from cotlens.model.language_model import LanguageModel
-from cotlens.model.memory import free_bytes
+from cotlens.model.memory import free_bytes, is_out_of_memory
 from cotlens.model.packed_weights import PackedWeights
 
 __all__ = ["choose_batch_size", "rows_that_fit", "rows_that_pay"]
@@ -20,7 +20,7 @@ _LEAST = 16  # pays everywhere
 _MOST = 1024
 _GAIN = 1.1  # a larger batch must be so many times as fast
 
-_timed: WeakKeyDictionary[LanguageModel, dict[int, float]] = WeakKeyDictionary()
+_timed: WeakKeyDictionary[LanguageModel, dict[tuple[int, bool], float]] = WeakKeyDictionary()
 
 
 def choose_batch_size(
@@ -56,7 +56,11 @@ def rows_that_fit(
 
 
 def rows_that_pay(lm: LanguageModel, rows: int, most: int, packed: PackedWeights | None = None) -> int:
-    """With how many at a time, at most ``most``, all rows are through soonest; each size is timed once per model."""
+    """With how many at a time, at most ``most``, all rows are through soonest.
+
+    Each size is timed once per model with ``packed`` weights, and once without; one that does not fit in memory is not
+    chosen.
+    """
     most = min(most, _MOST)
 
     def seconds(size: int) -> float:
@@ -65,17 +69,24 @@ def rows_that_pay(lm: LanguageModel, rows: int, most: int, packed: PackedWeights
     size = min(_LEAST, most)
     while size < most:
         larger = min(2 * size, most)
-        if seconds(size) < _GAIN * seconds(larger):
+        if math.isinf(seconds(size)) or seconds(size) < _GAIN * seconds(larger):
             break
         size = larger
     return size
 
 
 def _step_s(lm: LanguageModel, tokens: int, packed: PackedWeights | None) -> float:
+    """Infinite where memory does not suffice, which may be otherwise the next time."""
     timed = _timed.setdefault(lm, {})
-    if tokens not in timed:
-        timed[tokens] = _time_forward(lm, tokens, packed)
-    return timed[tokens]
+    kind = tokens, packed is not None
+    if kind not in timed:
+        try:
+            timed[kind] = _time_forward(lm, tokens, packed)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return math.inf
+    return timed[kind]
 
 
 @torch.inference_mode()

@@ -10,6 +10,7 @@ import torch
 
 from cotlens.errors import EnvironmentFault, InputError
 from cotlens.generate.batching import choose_batch_size
+from cotlens.generate.soundness import likeliest, unsound
 from cotlens.generate.stopping import Stopped, StopRule
 from cotlens.model.additive import Edit, terms_of
 from cotlens.model.language_model import LanguageModel
@@ -39,6 +40,7 @@ def generate(
     batch_size: int | None = None,
     on_progress: OnProgress | None = None,
     interventions: Sequence[Intervention] | None = None,
+    stop_at_end: bool = True,
 ) -> list[Completion]:
     """Continue every prompt greedily; each ends at a stop string, an end-of-sequence token, or the length.
 
@@ -55,6 +57,8 @@ def generate(
         on_progress: called with the number of completions that have just ended.
         interventions: the edits under which each prompt is completed, one entry per prompt, empty for none. Prompts
             with the same edits share the prefix, so give them the same object.
+        stop_at_end: whether an end-of-sequence token ends a completion. If not, ``token_ids`` hold it and go on to a
+            stop string or the length; ``text`` ends there all the same.
 
     Returns:
         One `Completion` per prompt, in the order given.
@@ -62,11 +66,13 @@ def generate(
     Raises:
         InputError: an empty prompt, or one that does not fit in the model's context; as many interventions as prompts
             are needed; an edit of a neuron that the model has not got.
+        NonFiniteError: the model's logits are NaN or infinite, or an intervention is so strong that it overflows.
         EnvironmentFault: not even one prompt fits in memory.
     """
     encoded = [lm.encode(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     done: dict[int, Completion] = {}
-    for index, completion in complete(lm, encoded, max_new_tokens, stop, batch_size, interventions):
+    rule = StopRule(lm, stop, max_new_tokens, stop_at_end)
+    for index, completion in complete(lm, encoded, rule, batch_size, interventions):
         done[index] = completion
         if on_progress is not None:
             on_progress(1)
@@ -76,17 +82,19 @@ def generate(
 def complete(
     lm: LanguageModel,
     prompts: Sequence[Sequence[int]],
-    max_new_tokens: int,
-    stop: Sequence[str],
+    rule: StopRule,
     batch_size: int | None = None,
     interventions: Sequence[Intervention] | None = None,
     prefix_length: int | None = None,
+    names: Sequence[str] | None = None,
 ) -> Iterator[tuple[int, Completion]]:
     """As `generate`, but gives each completion with its prompt's index as soon as it has ended.
 
     Prompts begin in their order, those under the intervention of the first before all others, and so on. Of what the
-    prompts have in common the first ``prefix_length`` tokens are shared, all of it when that is None.
+    prompts have in common the first ``prefix_length`` tokens are shared, all of it when that is None. ``names`` is what
+    messages call the prompts.
     """
+    max_new_tokens = rule.max_new_tokens
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {max_new_tokens}; give at least 1")
     if batch_size is not None and batch_size < 1:
@@ -95,7 +103,7 @@ def complete(
         raise InputError(f"{len(interventions)} interventions for {len(prompts)} prompts; give one for each")
     if not prompts:
         return
-    check_lengths(lm, prompts, max_new_tokens)
+    check_lengths(lm, prompts, max_new_tokens, names)
     group_of, distinct = _distinct(interventions or [()] * len(prompts))
     shared = common_prefix_length(prompts)
     if prefix_length is not None:
@@ -109,10 +117,15 @@ def complete(
     packed = PackedWeights.of(lm, min(len(rows), batch_size or _MANY)) if max_new_tokens >= _LONG else None
     if batch_size is None:
         batch_size = choose_batch_size(lm, longest, max_new_tokens, shared, len(rows), len(distinct), packed)
-    rule = StopRule(lm, tuple(stop), max_new_tokens)
     decoding = _Decoding(lm, prefixes, rule, rows, batch_size, longest + max_new_tokens, packed)
-    for row, stopped in decoding.run():
-        yield row.index, Completion(tuple(prompts[row.index]), stopped.token_ids, stopped.text, stopped.reason)
+    try:
+        for row, stopped in decoding.run():
+            yield row.index, Completion(tuple(prompts[row.index]), stopped.token_ids, stopped.text, stopped.reason)
+    except _NoTokenError as error:
+        row = error.row
+        name = f"prompt {row.index}" if names is None else names[row.index]
+        ids = [*prompts[row.index], *row.generated]
+        raise unsound(lm, name, ids, len(row.generated), distinct[row.group]) from None
 
 
 def _distinct(interventions: Sequence[Intervention]) -> tuple[list[int], list[Intervention]]:
@@ -136,6 +149,14 @@ class _Row:
     group: int
     suffix: list[int]
     generated: list[int] = field(default_factory=list)
+
+
+class _NoTokenError(Exception):
+    """The logits of a row tell no next token."""
+
+    def __init__(self, row: _Row) -> None:
+        super().__init__()
+        self.row = row
 
 
 class _Decoding:
@@ -169,7 +190,7 @@ class _Decoding:
         while self._waiting or self._rows:
             try:
                 grown = self._begin() if self._may_begin() else self._append()
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 self._shrink()
@@ -206,7 +227,10 @@ class _Decoding:
 
     @staticmethod
     def _extend(rows: Sequence[_Row], logits: torch.Tensor) -> None:
-        for row, token in zip(rows, logits.argmax(dim=-1).tolist(), strict=True):
+        tokens, sound = likeliest(logits)
+        if not bool(sound.all()):
+            raise _NoTokenError(rows[sound.tolist().index(False)])
+        for row, token in zip(rows, tokens.tolist(), strict=True):
             row.generated.append(token)
 
     def _ended(self, grown: range) -> list[tuple[_Row, Stopped]]:
@@ -214,23 +238,35 @@ class _Decoding:
         ended = {place: stopped for place in grown if (stopped := self._rule.check(self._rows[place].generated))}
         gone = [(self._rows[place], stopped) for place, stopped in ended.items()]
         if ended:
-            order = self._batch.drop(list(ended))
-            self._rows = [self._rows[place] for place in order]
+            self._take_out(list(ended))
             here = {row.group for row in self._rows} | {row.group for row in self._waiting}
             for group in {row.group for row, _ in gone} - here:
                 self._prefixes.forget(group)
         return gone
 
+    def _take_out(self, places: Sequence[int]) -> None:
+        """Without these rows; if memory does not suffice to move the others, they begin again."""
+        try:
+            order = self._batch.drop(places)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._rows = [row for place, row in enumerate(self._rows) if place not in places]
+            self._shrink()
+        else:
+            self._rows = [self._rows[place] for place in order]
+
     def _shrink(self) -> None:
-        """Go on with half as many rows; what they have generated stays theirs."""
-        if len(self._rows) <= 1:
-            length = self._prefixes.length + len((self._rows or self._waiting)[0].suffix)
+        """Go on with half as many places; what the rows have generated stays theirs."""
+        self._waiting.extendleft(reversed(self._rows))
+        if self._size == 1 and self._waiting:
+            length = self._prefixes.length + len(self._waiting[0].suffix)
             raise EnvironmentFault(
                 f"out of memory with one prompt of {length} tokens; "
                 "try --dtype bfloat16 or a smaller generate.max_new_tokens"
             ) from None
-        self._size = max(1, len(self._rows) // 2)
-        self._waiting.extendleft(reversed(self._rows))
+        # Places take memory whether or not rows are in them.
+        self._size = max(1, min(self._size, len(self._waiting)) // 2)
         self._open()
 
 
@@ -239,7 +275,7 @@ def check_lengths(
 ) -> None:
     """Raise an `InputError` for a prompt that is empty, or too long for the model's context with its new tokens."""
     for index, ids in enumerate(encoded):
-        name = f"prompt {index}" if names is None else names[index]
+        name = f"prompt {index}" if names is None else f"{names[index]}: the prompt"
         if not ids:
             raise InputError(f"{name} is empty, and the tokenizer adds no token of its own")
         if not fits(lm, ids, max_new_tokens):

@@ -10,6 +10,7 @@ from cotlens.config import GenerateConfig
 from cotlens.errors import RunMismatchError
 from cotlens.generate.engine import complete
 from cotlens.generate.server import Server, complete_by_server, connect
+from cotlens.generate.stopping import StopRule
 from cotlens.model.language_model import LanguageModel
 from cotlens.store import RunWriter
 
@@ -46,7 +47,7 @@ def open_server(run: RunWriter, lm: LanguageModel, prompt: Sequence[int]) -> Ser
 def spot_check(server: Server, lm: LanguageModel, prompt: Sequence[int], config: GenerateConfig) -> dict[str, Any]:
     """Continue ``prompt`` there and here, and say where the tokens part; a warning where they do."""
     [(_, there)] = complete_by_server(server, lm, [prompt], config.max_new_tokens, config.stop)
-    [(_, here)] = complete(lm, [prompt], config.max_new_tokens, config.stop, batch_size=1)
+    [(_, here)] = complete(lm, [prompt], StopRule(lm, config.stop, config.max_new_tokens), batch_size=1)
     same = there.token_ids == here.token_ids
     pairs = zip(there.token_ids, here.token_ids, strict=False)
     shorter = min(len(there.token_ids), len(here.token_ids))

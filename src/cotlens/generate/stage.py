@@ -38,8 +38,7 @@ def generate_stage(run: RunWriter, lm: LanguageModel, problems: Sequence[Problem
     if run.config.generate.too_long == "skip":
         asked = _without_long_ones(lm, asked)
     for variant in asked:
-        names = [f"{name}: the prompt" for name in variant.names()]
-        check_lengths(lm, variant.encoded, variant.new_tokens, names)
+        check_lengths(lm, variant.encoded, variant.new_tokens, variant.names())
     server = open_server(run, lm, asked[0].encoded[0])
     progress.begin("generate", sum(len(variant.problems) for variant in asked))
     for variant in asked:

@@ -1,117 +1,158 @@
-"""The experiment: the reasoning neurons corrupted, against random sets matched by layer, on the same questions."""
+"""The experiment: sets of neurons edited, against random sets that match them, on the same questions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import polars as pl
 
-from cotlens.analyze.controls import draw_matched, signed_pool
+from cotlens.analyze.edit_tables import write_edit_tables
 from cotlens.data import is_correct, make_template
 from cotlens.data.answers import decimal_text
+from cotlens.data.plain import QUESTIONS_READ, TEXTS_READ
 from cotlens.generate.answering import Answer, Task, answer, ask
-from cotlens.intervene.edits import Edit, Noise, Zero
+from cotlens.intervene.conditions import UNTOUCHED, Condition, make_conditions
+from cotlens.intervene.members import SETS_PART, discovered, make_members
+from cotlens.intervene.reference import Reference
+from cotlens.intervene.specificity import score_plain
+from cotlens.model.additive import Edit
 from cotlens.model.language_model import LanguageModel
 from cotlens.model.shared_prefix import common_prefix_length
 from cotlens.store import RunWriter
-from cotlens.types import Problem, Progress
+from cotlens.types import Progress
 
 __all__ = ["intervene_stage"]
 
+logger = logging.getLogger(__name__)
+
+
+_STAGE = "intervene"
+_BALANCE = "analysis/control_balance.parquet"
+#: Bytes of terms that conditions which share batches may hold together; large sets take turns.
+_TERM_BYTES = 2**29
+
+
+def intervene_stage(run: RunWriter, load: Callable[[], LanguageModel], progress: Progress) -> None:
+    """Write the sets; for each condition a part under ``interventions/`` and one under ``specificity/``; and tables.
+
+    The model is loaded when something is missing that needs it; sets that have no members are told before.
+
+    Raises:
+        InputError: a set has no members.
+    """
+    questions = _questions(run)
+    if not (run.has_part(_STAGE, SETS_PART) and run.has_part(_STAGE, _BALANCE)):
+        members, balance = make_members(run, load)
+        run.add_frame(_STAGE, _BALANCE, balance)
+        run.add_frame(_STAGE, SETS_PART, members)
+    conditions = make_conditions(run.config.intervene, run.intervention_sets(), discovered(run))
+    if questions.is_empty() and conditions:
+        logger.warning("intervene: no question is left to ask, so no set of neurons is edited")
+        conditions = []
+    work = _Work(run, load, Reference(load, run.config.intervene.reference), progress)
+    work.answer(conditions, questions)
+    if run.config.intervene.specificity and conditions:
+        work.read_plain([UNTOUCHED, *conditions])
+    write_edit_tables(run)
+
+
+def _questions(run: RunWriter) -> pl.DataFrame:
+    """The completions under the tested variant to the questions that are asked again; the untouched answers are
+    written, once, since later grading may judge them differently."""
+    config = run.config.intervene
+    completions = run.completions().filter(variant=config.variant)
+    name = f"interventions/{UNTOUCHED.part}"
+    if not run.has_part(_STAGE, name):
+        asked = completions.filter("correct") if config.questions == "correct" else completions
+        tokens = (pl.col("token_ids").list.len() - pl.col("prompt_length")).cast(pl.Int32).alias("tokens")
+        columns = ("question_id", pl.col("answer_strict").alias("answer"), "correct", "text", "stated", "stop_reason")
+        run.add_frame(_STAGE, name, _stored(UNTOUCHED.tag(asked.select(*columns, tokens))))
+    asked = pl.read_parquet(run.path / name, columns=["question_id"])
+    return asked.join(completions, on="question_id", how="left", maintain_order="left")
+
 
 @dataclass(frozen=True, slots=True)
-class _Condition:
-    set: str
-    draw: int
-    neurons: list[tuple[int, int]]
-    seed: int
+class _Work:
+    """What the two kinds of parts have in common."""
 
-    @property
-    def part(self) -> str:
-        """The file with its answers."""
-        return f"interventions/{self.set}-{self.draw:02d}.parquet"
+    run: RunWriter
+    load: Callable[[], LanguageModel]
+    reference: Reference
+    progress: Progress
 
+    def answer(self, conditions: Sequence[Condition], questions: pl.DataFrame) -> None:
+        """Answer the questions under every condition whose part is not there yet."""
+        missing = self._missing(_STAGE, "interventions", conditions, questions.height)
+        if not missing:
+            return
+        lm, config = self.load(), self.run.config
+        template = make_template(config.intervene.variant, config.prompt)
+        prompts = ask(lm, template, questions["question"].to_list(), config.prompt)
+        shared = common_prefix_length([lm.encode(prompt.text, prompt.special_tokens) for prompt in prompts])
+        for some in _batches(missing, lm):
+            tasks = [Task(prompts, self._edits(condition)) for condition in some]
+            answered = answer(lm, tasks, template.elicit, config.generate, self.progress.advance, shared)
+            for condition, answers in zip(some, answered, strict=True):
+                rows = condition.tag(_graded(questions, answers))
+                self.run.add_frame(_STAGE, f"interventions/{condition.part}", _stored(rows))
 
-def intervene_stage(run: RunWriter, lm: LanguageModel, problems: Sequence[Problem], progress: Progress) -> None:
-    """Write one part under ``interventions/`` for each draw, and ``intervention_sets.parquet``, what was edited."""
-    config = run.config.intervene
-    untouched = run.completions().filter(variant=config.variant)
-    asked = set(untouched["question_id"])
-    problems = [problem for problem in problems if problem.id in asked]
-    run.add_frame("intervene", "interventions/none-00.parquet", _untouched(untouched))
-    conditions = list(_conditions(run))
-    run.add_frame("intervene", "intervention_sets.parquet", _members(conditions))
-    progress.begin("intervene", len(conditions) * len(problems))
-    missing = [condition for condition in conditions if not run.has_part("intervene", condition.part)]
-    progress.advance((len(conditions) - len(missing)) * len(problems))
-    template = make_template(config.variant, run.config.prompt)
-    prompts = ask(lm, template, [problem.question for problem in problems], run.config.prompt)
-    shared = common_prefix_length([lm.encode(prompt.text, prompt.special_tokens) for prompt in prompts])
-    tasks = [Task(prompts, (_edit(run, condition),)) for condition in missing]
-    answered = answer(lm, tasks, template.elicit, run.config.generate, progress.advance, shared)
-    for condition, answers in zip(missing, answered, strict=True):
-        run.add_frame("intervene", condition.part, _answers(run, condition, problems, answers))
+    def read_plain(self, conditions: Sequence[Condition]) -> None:
+        """Read plain text, and answer questions without arithmetic, under every condition."""
+        missing = self._missing("specificity", "specificity", conditions, TEXTS_READ + QUESTIONS_READ)
+        if not missing:
+            return
+        edits = [self._edits(condition) for condition in missing]
+        for place, rows in score_plain(self.load(), edits, self.progress.advance):
+            condition = missing[place]
+            self.run.add_frame(_STAGE, f"specificity/{condition.part}", condition.tag(rows))
 
+    def _missing(self, what: str, folder: str, conditions: Sequence[Condition], items: int) -> list[Condition]:
+        missing = [one for one in conditions if not self.run.has_part(_STAGE, f"{folder}/{one.part}")]
+        self.progress.begin(what, len(conditions) * items)
+        self.progress.advance((len(conditions) - len(missing)) * items)
+        return missing
 
-def _conditions(run: RunWriter) -> Iterator[_Condition]:
-    config = run.config.intervene
-    seed = run.config.seed
-    reasoning = run.concepts()
-    if reasoning.is_empty():
-        return
-    target = reasoning.select("layer", "neuron").unique().sort("layer", "neuron")
-    for draw in range(config.reasoning_draws if config.kind == "noise" else min(1, config.reasoning_draws)):
-        yield _Condition("reasoning", draw, target.rows(), seed + draw)
-    pool = signed_pool(run.neurons(), excluded=reasoning)
-    for draw in range(config.control_draws):
-        chosen = draw_matched(pool, target, [seed, draw], unique=True)
-        yield _Condition("random", draw, chosen.rows(), seed + draw)
+    def _edits(self, condition: Condition) -> Sequence[Edit]:
+        return condition.edits(self.run.config.seed, self.reference)
 
 
-def _edit(run: RunWriter, condition: _Condition) -> Edit:
-    config = run.config.intervene
-    if config.kind == "zero":
-        return Zero(condition.neurons)
-    return Noise(condition.neurons, sigma=config.dose, seed=condition.seed)
+def _batches(conditions: Sequence[Condition], lm: LanguageModel) -> Iterator[list[Condition]]:
+    """Conditions in their order, as many at a time as memory for their terms allows."""
+    row_bytes = lm.d_model * lm.dtype.itemsize
+    batch: list[Condition] = []
+    held = 0
+    for condition in conditions:
+        size = len(condition.neurons) * row_bytes
+        if batch and held + size > _TERM_BYTES:
+            yield batch
+            batch, held = [], 0
+        batch.append(condition)
+        held += size
+    yield batch
 
 
-def _answers(
-    run: RunWriter, condition: _Condition, problems: Sequence[Problem], answers: Sequence[Answer]
-) -> pl.DataFrame:
-    return _frame(
-        condition.set,
-        run.config.intervene.kind,
-        run.config.intervene.dose,
-        condition.draw,
-        pl.DataFrame(
-            {
-                "question_id": [problem.id for problem in problems],
-                "answer": [decimal_text(found.strict) for found in answers],
-                "correct": [is_correct(a.strict, p.gold) for a, p in zip(answers, problems, strict=True)],
-                "text": [found.completion.text for found in answers],
-                "stated": [found.stated for found in answers],
-                "stop_reason": [found.completion.stop_reason for found in answers],
-            },
-            schema_overrides={"answer": pl.String, "stated": pl.String},
-        ),
+def _graded(questions: pl.DataFrame, answers: Sequence[Answer]) -> pl.DataFrame:
+    golds = map(Decimal, questions["gold"])
+    return pl.DataFrame(
+        {
+            "question_id": questions["question_id"],
+            "answer": [decimal_text(found.strict) for found in answers],
+            "correct": [is_correct(found.strict, gold) for found, gold in zip(answers, golds, strict=True)],
+            "text": [found.completion.text for found in answers],
+            "stated": [found.stated for found in answers],
+            "stop_reason": [found.completion.stop_reason for found in answers],
+            "tokens": [len(found.completion.token_ids) for found in answers],
+        },
+        schema_overrides={"answer": pl.String, "stated": pl.String, "tokens": pl.Int32},
     )
 
 
-def _untouched(completions: pl.DataFrame) -> pl.DataFrame:
-    """The untouched model's answers are those of the first stage."""
-    columns = ("question_id", pl.col("answer_strict").alias("answer"), "correct", "text", "stated", "stop_reason")
-    return _frame("none", "none", 0.0, 0, completions.select(*columns))
-
-
-def _frame(name: str, kind: str, dose: float, draw: int, answers: pl.DataFrame) -> pl.DataFrame:
-    return answers.select(
-        pl.lit(name).alias("set"), pl.lit(kind).alias("kind"), pl.lit(dose, pl.Float64).alias("dose"),
-        pl.lit(draw, pl.Int32).alias("draw"), "question_id", "answer", "correct", "text", "stated", "stop_reason",
+def _stored(rows: pl.DataFrame) -> pl.DataFrame:
+    """The columns in the order in which they are stored."""
+    return rows.select(
+        "set", "kind", "dose", "draw", "question_id", "answer", "correct", "text", "stated", "stop_reason", "target",
+        "scope", "tokens",
     )  # fmt: skip
-
-
-def _members(conditions: Sequence[_Condition]) -> pl.DataFrame:
-    rows = [(c.set, c.draw, layer, neuron) for c in conditions for layer, neuron in c.neurons]
-    schema = {"set": pl.String, "draw": pl.Int32, "layer": pl.Int32, "neuron": pl.Int32}
-    return pl.DataFrame(rows, schema=schema, orient="row")

@@ -7,22 +7,19 @@ kept: a refusal is no answer.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
-import platformdirs
-
 from cotlens.errors import EnvironmentFault
-from cotlens.files import write_atomic
+from cotlens.files import cache_folder, write_atomic
 from cotlens.judge.protocol import Judgement
 
-__all__ = ["ReplyCache", "cache_folder", "judgement_from"]
+__all__ = ["ReplyCache", "judgement_from", "reply_folder"]
 
 
-def cache_folder() -> Path:
-    """Where replies are kept; ``COTLENS_CACHE`` overrides the platform's place."""
-    return Path(os.environ.get("COTLENS_CACHE") or platformdirs.user_cache_dir("cotlens")) / "judgements"
+def reply_folder() -> Path:
+    """Where replies are kept."""
+    return cache_folder() / "judgements"
 
 
 class ReplyCache:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from cotlens.errors import InputError
+from cotlens.errors import InputError, NonFiniteError
 from cotlens.model.architecture import FeedForward
 from cotlens.model.language_model import LanguageModel
 from cotlens.types import NeuronId
@@ -25,7 +25,10 @@ __all__ = ["Edit", "Neurons", "RowTerms", "Term", "Terms", "added_to_all", "term
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Term:
-    """``m[index] @ change + constant``, added to the output of one layer's down projection."""
+    """``m[index] @ change + constant``, added to the output of one layer's down projection.
+
+    ``constant`` is for edits that put something in the place of what neurons write, whatever their coefficients are.
+    """
 
     index: Int64[Tensor, " n"]
     change: Float[Tensor, "n D"]
@@ -35,6 +38,11 @@ class Term:
         """The output with this term."""
         output = output + coefficients[..., self.index] @ self.change
         return output if self.constant is None else output + self.constant
+
+    def to(self, dtype: torch.dtype) -> Term:
+        """The same in another precision."""
+        constant = None if self.constant is None else self.constant.to(dtype)
+        return Term(self.index, self.change.to(dtype), constant)
 
 
 #: By layer; a layer that is not named stays as it is.
@@ -46,46 +54,66 @@ Neurons = Sequence[tuple[int, int]]
 
 @runtime_checkable
 class Edit(Protocol):
-    """A change of the value vectors of ``neurons``."""
+    """A change of what ``neurons`` write."""
 
     @property
     def neurons(self) -> Neurons:
         """Pairs of layer and index."""
         ...
 
-    def change(self, ffn: FeedForward, index: Int64[Tensor, " n"]) -> Float[Tensor, "n D"] | None:
-        """What is added to the value vectors of the neurons ``index`` of one layer; None for no change."""
+    def term(self, ffn: FeedForward, index: Int64[Tensor, " n"]) -> Term | None:
+        """What is added to the output of one layer for its neurons ``index``, in fp32; None for no change."""
         ...
 
 
 def terms_of(lm: LanguageModel, edits: Iterable[Edit]) -> Terms:
-    """What ``edits`` together add to the output of each layer.
+    """What ``edits`` together add to the output of each layer, in the model's precision.
 
     Raises:
         InputError: a neuron is out of range, or named twice by one edit.
+        NonFiniteError: a change is not finite, or too large for its length to be told.
     """
     found: dict[int, list[Term]] = {}
     for edit in edits:
-        for layer, term in _terms(lm, edit):
-            found.setdefault(layer, []).append(term)
-    return {
-        layer: Term(torch.cat([term.index for term in terms]), torch.cat([term.change for term in terms]))
-        for layer, terms in found.items()
-    }
+        for layer, index in _by_layer(lm, edit).items():
+            ffn = lm.ffn[layer]
+            term = edit.term(ffn, torch.tensor(index, device=ffn.value_vectors.device))
+            if term is not None:
+                term = term.to(lm.dtype)
+                _check_size(edit, layer, term)
+                found.setdefault(layer, []).append(term)
+    return {layer: _sum(terms) for layer, terms in found.items()}
 
 
-def _terms(lm: LanguageModel, edit: Edit) -> Iterator[tuple[int, Term]]:
+def _by_layer(lm: LanguageModel, edit: Edit) -> dict[int, list[int]]:
     neurons = [NeuronId(*pair) for pair in edit.neurons]
-    for neuron in neurons:
-        lm.check_neuron(neuron)
     if len(set(neurons)) != len(neurons):
         raise InputError(f"{type(edit).__name__}: a neuron is named twice")
-    for ffn in lm.ffn:
-        index = torch.tensor([n.neuron for n in neurons if n.layer == ffn.layer], device=ffn.value_vectors.device)
-        if len(index):
-            change = edit.change(ffn, index)
-            if change is not None:
-                yield ffn.layer, Term(index, change.to(lm.dtype))
+    index: dict[int, list[int]] = {}
+    for neuron in neurons:
+        lm.check_neuron(neuron)
+        index.setdefault(neuron.layer, []).append(neuron.neuron)
+    return index
+
+
+def _sum(terms: Sequence[Term]) -> Term:
+    constants = [term.constant for term in terms if term.constant is not None]
+    return Term(
+        torch.cat([term.index for term in terms]),
+        torch.cat([term.change for term in terms]),
+        torch.stack(constants).sum(dim=0) if constants else None,
+    )
+
+
+def _check_size(edit: Edit, layer: int, term: Term) -> None:
+    """Rows of a batch have terms of others with a weight of zero, which is harmless for finite numbers only."""
+    finite = term.change.float().square().sum(dim=1).isfinite()
+    if not bool(finite.all()):
+        neuron = NeuronId(layer, int(term.index[finite.tolist().index(False)]))
+        raise NonFiniteError(
+            f"{neuron}: what {type(edit).__name__} adds to its value vector is not finite, or overflows in "
+            f"{str(term.change.dtype).removeprefix('torch.')}; use a weaker intervention (intervene.edits, doses)"
+        )
 
 
 @contextlib.contextmanager
@@ -101,26 +129,35 @@ class RowTerms:
     def __init__(self, lm: LanguageModel, groups: Sequence[Terms]) -> None:
         self._lm = lm
         self._groups = groups
-        self._joined = {layer: _Joined.of(groups, layer) for layer in sorted({n for terms in groups for n in terms})}
+        self._joined: tuple[list[int], dict[int, _Joined]] = [], {}
 
     @contextlib.contextmanager
     def added(self, groups: Sequence[int]) -> Iterator[None]:
         """While this is open, forward passes are over as many rows, or packed tokens, of these groups each."""
-        if not self._joined:
-            yield
-            return
-        if len(set(groups)) == 1:  # so a row's numbers are those of a batch of its own group
-            with added_to_all(self._lm, self._groups[groups[0]]):
+        here = sorted(set(groups))
+        if len(here) == 1:  # so a row's numbers are those of a batch of its own group
+            with added_to_all(self._lm, self._groups[here[0]]):
                 yield
             return
-        owner = torch.tensor(groups, device=self._lm.device)
-        with _hooked(self._lm, {layer: joined.to(owner) for layer, joined in self._joined.items()}):
+        joined = self._join(here)
+        place = {group: number for number, group in enumerate(here)}
+        owner = torch.tensor([place[group] for group in groups], device=self._lm.device)
+        with _hooked(self._lm, {layer: terms.to(owner) for layer, terms in joined.items()}):
             yield
+
+    def _join(self, here: list[int]) -> dict[int, _Joined]:
+        """The terms of the groups that are here, by layer; kept until others are."""
+        if self._joined[0] != here:
+            self._joined = [], {}  # frees what the last ones held
+            terms = [self._groups[group] for group in here]
+            layers = sorted({layer for some in terms for layer in some})
+            self._joined = here, {layer: _Joined.of(terms, layer) for layer in layers}
+        return self._joined[1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Joined:
-    """The terms of all groups in one layer: their neurons one after the other, each with the group that owns it."""
+    """The terms of some groups in one layer: their neurons one after the other, each with the group that owns it."""
 
     index: Int64[Tensor, " N"]
     change: Float[Tensor, "N D"]

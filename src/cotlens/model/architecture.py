@@ -48,7 +48,9 @@ LAYOUTS: tuple[Layout, ...] = (
     ),
     # GLM-4
     Layout("model.layers", "mlp.down_proj", "model.norm", post_norm="post_mlp_layernorm"),
-    # Llama, SmolLM, Mistral, Qwen2, Qwen3, Phi-3, StableLM
+    # HyperCLOVA X; without its extra norms there is an identity in their place
+    Layout("model.layers", "mlp.down_proj", "model.norm", post_norm="post_norm2"),
+    # Llama, SmolLM, Mistral, Qwen2, Qwen3, Phi-3, StableLM, Cohere, Granite
     Layout("model.layers", "mlp.down_proj", "model.norm"),
     # GPT-2
     Layout("transformer.h", "mlp.c_proj", "transformer.ln_f"),

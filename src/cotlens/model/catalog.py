@@ -9,7 +9,7 @@ from typing import Any
 
 from cotlens.errors import CotlensError, ModelFormatError
 from cotlens.model.embedded import EMBEDDED, converted_folder, packaged_file
-from cotlens.model.facts import ModelFacts, config_facts, meta_facts, read_config
+from cotlens.model.facts import ModelFacts, config_facts, meta_facts, read_config, why_refused
 from cotlens.model.hub import is_complete
 from cotlens.model.source import ModelSource, resolve_model
 
@@ -115,6 +115,7 @@ def _cached_models() -> Iterator[dict[str, Any]]:
             "name": repository.repo_id,
             "size_bytes": newest.size_on_disk,
             "complete": is_complete(newest.snapshot_path),
+            "refused": why_refused(facts),
         }
 
 

@@ -17,11 +17,10 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from cotlens.errors import EnvironmentFault, ModelFormatError, ModelNotFoundError
+from cotlens.files import cache_folder
 
-__all__ = ["EMBEDDED", "EmbeddedModel", "cache_folder", "converted_folder", "embedded_folder", "packaged_file"]
+__all__ = ["EMBEDDED", "EmbeddedModel", "converted_folder", "embedded_folder", "packaged_file"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +44,6 @@ EMBEDDED = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     )
 }
-
-
-def cache_folder() -> Path:
-    """Where cotlens keeps what it can make again; ``COTLENS_CACHE`` overrides the platform's place."""
-    return Path(os.environ.get("COTLENS_CACHE") or platformdirs.user_cache_dir("cotlens"))
 
 
 def embedded_folder(name: str) -> Path:

@@ -20,12 +20,18 @@ __all__ = [
     "meta_facts",
     "pickle_refusal",
     "read_config",
+    "why_refused",
 ]
 
 #: What architectures call the same thing in ``config.json``.
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _WIDTH = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
 _D_MODEL = ("hidden_size", "n_embd", "d_model")
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+_EXPERTS_SWITCH = ("is_moe", "enable_moe_block")
+#: Settings that only models with a recurrent state have, and architectures that have one without such a setting.
+_STATE = ("state_size", "ssm_state_size", "mamba_d_state", "lru_width", "linear_conv_kernel_dim")
+_RECURRENT = frozenset({"rwkv", "xlstm"})
 #: Architectures whose feed-forward blocks are four times as wide as the residual stream unless they say otherwise.
 _FOUR_TIMES = frozenset({"bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gptj"})
 #: Names of GGUF's common storage types, by the number that a file states.
@@ -47,6 +53,10 @@ class ModelFacts:
     """How the weights are stored."""
     quantisation: str | None = None
     encoder_decoder: bool = False
+    experts: int | None = None
+    """Feed-forward blocks in a layer of which each token takes a few; None where there is one."""
+    recurrent: bool = False
+    """Whether some layers keep a state instead of attending."""
     own_code: tuple[str, ...] = ()
     """Classes that the checkpoint brings along as Python code (``auto_map``)."""
     model_type: str | None = None
@@ -88,6 +98,8 @@ def config_facts(config: Mapping[str, Any]) -> ModelFacts:
         dtype=next((str(text[name]) for name in ("dtype", "torch_dtype") if text.get(name)), None),
         quantisation=str(quantisation.get("quant_method", "yes")) if isinstance(quantisation, dict) else None,
         encoder_decoder=config.get("is_encoder_decoder") is True,
+        experts=_experts(text),
+        recurrent=_is_recurrent(text),
         own_code=tuple(sorted(map(str, own_code))) if isinstance(own_code, dict) else (),
         model_type=str(config["model_type"]) if "model_type" in config else None,
     )
@@ -118,15 +130,32 @@ def gguf_facts(path: Path) -> ModelFacts:
         d_model=_number(header, f"{kind}.embedding_length"),
         vocabulary=_number(header, f"{kind}.vocab_size", "tokenizer.ggml.tokens"),
         dtype=None if stored is None else _GGUF_TYPES.get(stored, f"type {stored}"),
+        encoder_decoder=kind == "t5",
+        experts=_several(_number(header, f"{kind}.expert_count")),
+        recurrent=f"{kind}.ssm.state_size" in header or kind.startswith("rwkv"),
         model_type=kind,
     )
 
 
 def check_facts(name: str, facts: ModelFacts) -> None:
     """Raise a `ModelFormatError` for a model that has no use here, before its weights are fetched or loaded."""
+    if reason := why_refused(facts):
+        raise ModelFormatError(f"{name}: {reason}")
+
+
+def why_refused(facts: ModelFacts) -> str | None:
+    """What keeps a model from being looked at, and what to take instead; None where nothing does."""
+    kind = facts.architecture or facts.model_type
     if facts.encoder_decoder:
-        kind = facts.architecture or facts.model_type
-        raise ModelFormatError(f"{name}: an encoder-decoder model ({kind}); give a decoder-only language model")
+        return f"an encoder-decoder model ({kind}); give a decoder-only language model"
+    if facts.experts is not None:
+        return (
+            f"a mixture of {facts.experts} experts ({kind}), which is not supported yet; give a dense model of the "
+            "same family"
+        )
+    if facts.recurrent:
+        return f"a model with a recurrent state ({kind}); give one whose layers all attend"
+    return None
 
 
 def pickle_refusal(name: str) -> ModelFormatError:
@@ -135,6 +164,23 @@ def pickle_refusal(name: str) -> ModelFormatError:
         f"{name}: no .safetensors file; pickle checkpoints (.bin, .pt) are not read, since loading one can run code. "
         "Take a revision with safetensors, or convert it where you trust it"
     )
+
+
+def _experts(config: Mapping[str, Any]) -> int | None:
+    """How many experts a layer has; one is no mixture, and some families state a number and a switch that is off."""
+    if any(config.get(switch) is False for switch in _EXPERTS_SWITCH):
+        return None
+    block = config.get("ffn_config")  # DBRX
+    return _several(_number({**config, **block} if isinstance(block, dict) else config, *_EXPERTS))
+
+
+def _is_recurrent(config: Mapping[str, Any]) -> bool:
+    stated = any(config.get(name) is not None for name in _STATE)
+    return stated or config.get("model_type") in _RECURRENT or "linear_attention" in (config.get("layer_types") or ())
+
+
+def _several(count: int | None) -> int | None:
+    return count if count is not None and count > 1 else None
 
 
 def _number(settings: Mapping[str, Any], *names: str) -> int | None:

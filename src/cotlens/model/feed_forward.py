@@ -40,7 +40,8 @@ class FeedForward:
 
         Where the block's output joins the stream as it is, these are the value vectors. Where a root-mean-square norm
         with gain ``g`` lies between, neuron ``i`` adds ``m_i (g * v_i) / rms``: the rows are ``g * v_i``, in fp32, and
-        ``rms``, the same positive number for all neurons of a layer at a position, is left out.
+        ``rms``, the same positive number for all neurons of a layer at a position, is left out, and so is a number that
+        the model multiplies all blocks with (Granite).
         """
         if self.post_norm is None:
             return self.value_vectors

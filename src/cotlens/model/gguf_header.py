@@ -56,6 +56,13 @@ class _Cursor:
         if self._place > len(self._data):
             raise ValueError("cut short")
 
+    def skip_texts(self, count: int) -> None:
+        """Pass over many texts at once: a vocabulary has hundreds of thousands."""
+        data, place, length_at = self._data, self._place, struct.Struct("<Q").unpack_from
+        for _ in range(count):
+            place += 8 + length_at(data, place)[0]
+        self.skip(place - self._place)
+
 
 def _settings(cursor: _Cursor) -> dict[str, Any]:
     if cursor.number("4s") != GGUF_MAGIC:
@@ -73,6 +80,8 @@ def _value(cursor: _Cursor, kind: int) -> Any:
     entries, count = cursor.number("I"), cursor.number("Q")
     if entries in _FIXED:
         cursor.skip(count * struct.calcsize(_FIXED[entries]))
+    elif entries == _STRING:
+        cursor.skip_texts(count)
     else:
         for _ in range(count):
             _value(cursor, entries)

@@ -15,6 +15,7 @@ from cotlens.errors import InputError, ModelFormatError
 from cotlens.model.architecture import FeedForward, feed_forwards, find_layout, find_module
 from cotlens.model.attention_interface import uses_attention_interface
 from cotlens.model.feed_forward import norm_gain
+from cotlens.model.quantised import keep_packing
 from cotlens.model.self_check import check_feed_forward
 from cotlens.types import NeuronId
 
@@ -24,8 +25,8 @@ __all__ = ["LanguageModel"]
 class LanguageModel:
     """A causal language model, its tokenizer, and the feed-forward view of each layer.
 
-    The model is the unmodified Hugging Face one, in evaluation mode; cotlens never edits a weight. The view is checked
-    on the first and the last layer.
+    The model is the unmodified Hugging Face one, in evaluation mode; cotlens never edits a weight. The view of every
+    layer is checked.
 
     Raises:
         ModelFormatError: no layout fits the architecture, or the one that fits describes it wrongly.
@@ -37,7 +38,8 @@ class LanguageModel:
         self.name = name or str(getattr(model.config, "name_or_path", "")) or type(model).__name__
         self._layout = find_layout(model)
         self.ffn: tuple[FeedForward, ...] = feed_forwards(model, self._layout)
-        for ffn in self.ffn[:1] + self.ffn[1:][-1:]:
+        keep_packing(model)
+        for ffn in self.ffn:
             check_feed_forward(ffn, self.name)
         self._check_unembedding()
 
@@ -93,6 +95,12 @@ class LanguageModel:
         norm = find_module(self.model, self._layout.final_norm)
         assert norm is not None
         return norm
+
+    @property
+    def soft_cap(self) -> float | None:
+        """What no logit exceeds in size, where the model puts a soft cap on them (Gemma 2)."""
+        cap: float | None = getattr(self._text_config, "final_logit_softcapping", None)
+        return cap
 
     @cached_property
     def shares_prefix(self) -> bool:

@@ -43,7 +43,7 @@ class PackedWeights:
             return None
         try:
             return cls({layer: _product(layer, rows) for layer in layers})
-        except RuntimeError:  # a build without oneDNN
+        except (RuntimeError, MemoryError):  # a build without oneDNN, or less memory than was free
             return None
 
     @contextlib.contextmanager

@@ -8,12 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from cotlens.errors import EnvironmentFault, InputError, near_match
+from cotlens.devices import check_device, check_dtype
+from cotlens.errors import EnvironmentFault
 
-__all__ = ["DTYPES", "Placement"]
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_DEVICES = "cpu, cuda, cuda:1, mps, auto, or sharded (over all accelerators)"
+__all__ = ["Placement", "check_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +29,9 @@ class Placement:
             InputError: an unknown dtype or device.
             EnvironmentFault: a device that this machine has not got.
         """
-        if dtype not in DTYPES:
-            raise InputError(f"dtype {dtype!r} is not known{near_match(dtype, DTYPES)}")
-        return cls(None if device == "sharded" else _find_device(device), DTYPES[dtype])
+        check_dtype(dtype)
+        check_device(device)
+        return cls(None if device == "sharded" else _find_device(device), getattr(torch, dtype))
 
     def device_map(self) -> Any:
         """What the Hugging Face loaders take; None where they need not be told."""
@@ -73,7 +71,7 @@ def _find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise InputError(f"device {name!r} is not known; use {_DEVICES}") from None
+        raise EnvironmentFault(f"device {name!r}: this torch knows no such device; use --device cpu") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise EnvironmentFault(f"device {name!r}: no CUDA device is available; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

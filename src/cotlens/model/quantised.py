@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from cotlens.errors import ModelFormatError
 
-__all__ = ["dense_weight", "is_projection", "projection_shape"]
+__all__ = ["dense_weight", "is_projection", "keep_packing", "projection_shape"]
 
 #: What quantised modules call the method that gives their weight, and whether it comes as [in, out].
 _METHODS = {
@@ -24,6 +24,21 @@ _METHODS = {
 }
 #: Weights of bitsandbytes; a weight of theirs is made dense with the state that it carries.
 _BITSANDBYTES = frozenset({"Params4bit", "Int8Params"})
+#: What its 4-bit modules call whether a forward pass on this CPU packs the weight anew; what the weight's state calls
+#: that it was done.
+_REPACKS, _REPACKED = "support_avx512bf16_for_cpu", "packing_format_for_cpu"
+
+
+def keep_packing(model: nn.Module) -> None:
+    """Let the 4-bit weights of bitsandbytes stay in the form in which they were loaded.
+
+    On a CPU with AVX512-BF16 the first forward pass of each module would pack its weight anew, in place, for a kernel
+    that computes in bfloat16 whatever the model's precision and that no gradient passes. Nothing but that kernel can
+    read the form.
+    """
+    for module in model.modules():
+        if getattr(module, _REPACKS, False):
+            setattr(module, _REPACKS, False)
 
 
 def is_projection(module: nn.Module) -> bool:
@@ -51,7 +66,7 @@ def dense_weight(module: nn.Module) -> Float[Tensor, "D F"]:
     A view where the weight is plain; a copy, made for this call, where it is quantised.
 
     Raises:
-        ModelFormatError: a module whose way of storing weights is not known.
+        ModelFormatError: a module whose way of storing weights is not known, or can't be read any more.
     """
     weight: Any = getattr(module, "weight", None)
     if isinstance(module, nn.Linear | Conv1D) and _is_plain(weight):
@@ -69,6 +84,11 @@ def dense_weight(module: nn.Module) -> Float[Tensor, "D F"]:
 
 def _make_dense(module: nn.Module, weight: Any) -> Tensor:
     if type(weight).__name__ in _BITSANDBYTES:
+        if getattr(getattr(weight, "quant_state", None), _REPACKED, False):
+            raise ModelFormatError(
+                f"{type(module).__name__}: a forward pass on this CPU has packed its 4-bit weight in a form that can't "
+                "be read; load the model again, and make the LanguageModel before the model's first forward pass"
+            )
         from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 
         unpacked: Tensor = dequantize_bnb_weight(weight, state=getattr(module, "state", None))

@@ -36,13 +36,14 @@ def check_feed_forward(ffn: FeedForward, model_name: str) -> None:
         ModelFormatError: it is not; the message says in which layer and by how much.
     """
     where = f"{model_name}, layer {ffn.layer}"
-    values = ffn.value_vectors
-    if values.is_meta:
+    loaded = ffn.value_vectors
+    if loaded.is_meta:
         return  # there are no numbers to check
     width = ffn.width if ffn.block is None else ffn.d_model
     generator = torch.Generator().manual_seed(0)  # of its own, so that loading a model changes no other draw
-    random = torch.randn(1, 2, width, generator=generator).to(values.device, values.dtype)
+    random = torch.randn(1, 2, width, generator=generator).to(loaded.device, loaded.dtype)
     coefficients, output = _run(ffn, random, where)
+    values = ffn.value_vectors  # those that the block has now: running it may pack a quantised weight anew
     bias = getattr(ffn.down_projection, "bias", None)
     expected = coefficients.to(values.dtype) @ values + (0 if bias is None else bias)
     if output.numel() != expected.numel():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -74,13 +75,14 @@ class RowBatch:
 
 
 class Encoding:
-    """Texts that continue a prefix, run once for the sake of hooks on the way; no logits, and nothing is remembered."""
+    """Texts that continue a prefix, each under the terms of its group, run once; nothing is remembered."""
 
-    def __init__(self, lm: LanguageModel, prefix: Prefix, suffixes: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self, lm: LanguageModel, prefixes: Prefixes, suffixes: Sequence[Sequence[int]], groups: Sequence[int]
+    ) -> None:
         width = max(len(suffix) for suffix in suffixes)
-        rows = _rows(lm, Prefixes.ready(lm, prefix), len(suffixes), width)
         self._model = lm.model
-        self._pass = rows.begin(suffixes, [0] * len(suffixes), keep=False)
+        self._pass = _rows(lm, prefixes, len(suffixes), width).begin(suffixes, groups, keep=False)
 
     @property
     def ends(self) -> list[int]:
@@ -89,9 +91,27 @@ class Encoding:
 
     @torch.inference_mode()
     def run(self) -> None:
-        """The forward pass."""
+        """The forward pass for the sake of hooks on the way; no logits."""
         with self._pass.running():
             self._model.base_model(**self._pass.arguments)
+
+    @torch.inference_mode()
+    def logits(self, places: Int[Tensor, " n"]) -> Float[Tensor, "n V"]:
+        """The forward pass, and the logits that follow the tokens at ``places`` among all tokens of the pass."""
+        head: Any = self._model.get_output_embeddings()
+        handle = head.register_forward_pre_hook(
+            lambda _, inputs: (_flat(inputs[0])[places.to(inputs[0].device)][None],)
+        )
+        try:
+            with self._pass.running():
+                logits: Tensor = self._model(**self._pass.arguments).logits
+        finally:
+            handle.remove()
+        return logits[0]
+
+
+def _flat(states: Float[Tensor, "B S E"]) -> Float[Tensor, "T E"]:
+    return states.reshape(-1, states.shape[-1])
 
 
 def _rows(lm: LanguageModel, prefixes: Prefixes, slots: int, columns: int) -> SharedRows | PaddedRows:

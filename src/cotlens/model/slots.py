@@ -59,7 +59,8 @@ class Grid:
 class SlotCache:
     """Keys and values of up to ``slots`` rows with up to ``columns`` tokens each, in one block of memory per layer.
 
-    Rows fill the slots from the first on. Unwritten places are zero, so that a weight of zero makes them harmless.
+    Rows fill the slots from the first on. Places that a row has not written are zero, whatever row had the slot before,
+    so that a weight of zero makes them harmless.
     """
 
     def __init__(self, n_layers: int, slots: int, columns: int) -> None:
@@ -72,6 +73,8 @@ class SlotCache:
         """The first ``W`` tokens of new rows."""
         for block, states in zip(self._blocks(layer, keys, values), (keys, values), strict=True):
             block[slots, :, : states.shape[2]] = states
+            # Zero times what the slot's last row left is not zero if that was not finite.
+            block[slots, :, states.shape[2] :] = 0
 
     def append(
         self, layer: int, columns: Int[Tensor, " R"], keys: Float[Tensor, "R H d"], values: Float[Tensor, "R H dv"]

@@ -89,11 +89,11 @@ class ModelSource:
 
     def width(self) -> int | None:
         """Neurons per layer, where the configuration states them."""
-        return self._facts_if_readable().width
+        return self.facts_if_readable().width
 
     def layers(self) -> int | None:
         """Number of layers, where the configuration states them."""
-        return self._facts_if_readable().layers
+        return self.facts_if_readable().layers
 
     def check_neuron(self, neuron: NeuronId) -> None:
         """Raise an `InputError` if ``neuron`` is not in this model, as far as its configuration states its size."""
@@ -105,18 +105,19 @@ class ModelSource:
                 f"{neuron}: neuron {neuron.neuron} is out of range; {self.name} has 0 to {width - 1} in each layer"
             )
 
-    def _facts_if_readable(self) -> ModelFacts:
+    def facts_if_readable(self) -> ModelFacts:
+        """What the files say; nothing where they can't be read, since whoever loads the model says what is wrong."""
         try:
             return self.facts()
         except ModelFormatError:
-            return ModelFacts()  # whoever loads the model says what is wrong with it
+            return ModelFacts()
 
     def _settings(self) -> list[Path]:
         if self.kind == "gguf":
             return []
         if self.kind == "meta":
             return [self.folder / "params.json"]
-        code = sorted(self.folder.glob("*.py")) if self._facts_if_readable().own_code else []
+        code = sorted(self.folder.glob("*.py")) if self.facts_if_readable().own_code else []
         return [self.folder / "config.json", *code]
 
 
@@ -156,7 +157,9 @@ def _gguf_source(name: str, path: Path) -> ModelSource:
         magic = file.read(len(GGUF_MAGIC))
     if magic != GGUF_MAGIC:
         raise ModelFormatError(f"{name}: not a GGUF file (it begins with {magic!r})")
-    return ModelSource(name, path.parent, "gguf", path.name)
+    source = ModelSource(name, path.parent, "gguf", path.name)
+    check_facts(name, source.facts_if_readable())
+    return source
 
 
 def _folder_source(name: str, folder: Path, weights: bool = True) -> ModelSource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -73,7 +74,7 @@ def project(
     promoted_ids, promoted_logits, promoted_probs, suppressed_ids, suppressed_logits = (
         np.concatenate(parts) for parts in zip(*blocks, strict=True)
     )
-    return Projection(
+    seen = Projection(
         layer=ids[:, 0],
         neuron=ids[:, 1],
         promoted_ids=promoted_ids,
@@ -83,6 +84,7 @@ def project(
         suppressed_logits=suppressed_logits,
         norm=norm,
     )
+    return replace(seen, texts={i: lm.token_text(i) for i in seen.shown_ids()})
 
 
 def all_neurons(lm: LanguageModel) -> list[NeuronId]:

@@ -11,8 +11,22 @@ from typing import Any
 
 from cotlens.report.figures import FEW
 from cotlens.report.frequency_figures import column_axis, names_above
-from cotlens.report.svg import ACCENT, BAND, INK, MUTED, PAPER, axis_title, dressed, margin, panels
+from cotlens.report.svg import (
+    ACCENT,
+    BAND,
+    INK,
+    MUTED,
+    ON_DARK,
+    ON_LIGHT,
+    PAPER,
+    axis_title,
+    dressed,
+    margin,
+    panels,
+    told,
+)
 from cotlens.report.tables import Row, percentages, unique
+from cotlens.report.tips import area_tip, difference_tip, failure_tip
 
 __all__ = ["correctness_chart", "difference_chart", "failure_chart"]
 
@@ -42,6 +56,7 @@ def difference_chart(rows: Sequence[Row], width: int) -> Any:
     points = [
         row | percentages(row, *fields) | {"offset": _CONTRASTS[row["contrast"]][1] if with_forced else 0.0}
         | {"fill": ACCENT if row["sure"] else PAPER, "mark": _CONTRASTS[row["contrast"]][0]}
+        | {"tip": difference_tip(row)}
         for row in shown
     ]  # fmt: skip
     few = len(unique(rows, "variant")) <= FEW
@@ -67,7 +82,7 @@ def difference_chart(rows: Sequence[Row], width: int) -> Any:
         x="difference:Q", fill=alt.Fill("fill:N", scale=None), shape=alt.Shape("mark:N", scale=None)
     )
     return dressed(
-        alt.layer(band, zero, interval, point)
+        alt.layer(band, zero, told(interval), told(point))
         .properties(width=plot, height=alt.Step((24 if with_forced else 20), **{"for": "position"}))
         .facet(facet=panels(panel, names, plot), columns=columns, data=alt.InlineData(values=points), spacing=spacing)
         .resolve_axis(x="independent")
@@ -87,6 +102,7 @@ def correctness_chart(rows: Sequence[Row], width: int) -> Any:
     few = len(unique(rows, "variant")) <= FEW + 1
     panel, down = ("variant", "label") if few else ("label", "variant")
     names, lines = unique(rows, panel), unique(rows, down)
+    points = [row | {"tip": area_tip(row)} for row in rows]
     columns = min((1 if few else 2) * (2 if width > _NARROW else 1), len(names))
     spacing = 24 if few else 16
     plot = (width - margin(lines) - 20 - spacing * (columns - 1)) / columns
@@ -100,11 +116,9 @@ def correctness_chart(rows: Sequence[Row], width: int) -> Any:
     interval = base.mark_rule(color=ACCENT, strokeWidth=2).encode(x="auc_low:Q", x2="auc_high:Q")
     point = base.mark_point(color=ACCENT, filled=True, size=50, opacity=1).encode(x="auc:Q")
     return dressed(
-        alt.layer(band, chance, interval, point)
+        alt.layer(band, chance, told(interval), told(point))
         .properties(width=plot, height=alt.Step(22 if few else 19))
-        .facet(
-            facet=panels(panel, names, plot), columns=columns, data=alt.InlineData(values=list(rows)), spacing=spacing
-        )
+        .facet(facet=panels(panel, names, plot), columns=columns, data=alt.InlineData(values=points), spacing=spacing)
         .resolve_axis(x="independent")
         .properties(title=axis_title("area under the curve; 0.5 is chance"))
     )
@@ -136,9 +150,9 @@ def failure_chart(rows: Sequence[Row], width: int) -> Any:
     ink = alt.Color("ink:N", scale=None)
     share = base.mark_text(dy=down_by - 6, fontSize=12 if room > 50 else 11).encode(text="share_text:N", color=ink)
     shift = base.mark_text(dy=down_by + 9, fontSize=10.5 if room > 50 else 9.5).encode(text="shift_text:N", color=ink)
-    text = alt.layer(share, shift).resolve_scale(color="independent")
+    text = alt.layer(told(share, aloud=False), told(shift, aloud=False)).resolve_scale(color="independent")
     names = [names_above(lines, down)] if above else []
-    layers = alt.layer(tiles, framed, text, *names).resolve_scale(color="independent")
+    layers = alt.layer(told(tiles), framed, text, *names).resolve_scale(color="independent")
     return dressed(layers.properties(width=plot, height=alt.Step(58 if above else 40)))
 
 
@@ -147,5 +161,6 @@ def _failure_cell(row: Row) -> Row:
     return {
         "share_text": f"{100 * row['share']:.0f}%",
         "shift_text": "±0" if shift in ("+0", "−0") else shift,
-        "ink": "#ffffff" if row["share"] > 0.72 else INK,
+        "ink": ON_DARK if row["share"] > 0.72 else ON_LIGHT,
+        "tip": failure_tip(row),
     }

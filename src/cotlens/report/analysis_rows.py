@@ -11,10 +11,10 @@ from cotlens.analyze.correctness import EVERY_VARIANT
 from cotlens.analyze.failures import CLASSES
 from cotlens.analyze.sets import ALL
 from cotlens.analyze.step_roles import ROLES
-from cotlens.report.tables import SET_NAMES, Row, clean, compared, concept_order
+from cotlens.report.tables import Row, clean, compared, concept_order
 from cotlens.report.text import readable
 
-__all__ = ["correctness_rows", "difference_rows", "edit_failure_rows", "failure_rows", "role_rows"]
+__all__ = ["LEVEL", "by_class", "correctness_rows", "difference_rows", "failure_rows", "role_rows"]
 
 #: Corrected p-values below are marked.
 LEVEL = 0.05
@@ -64,26 +64,11 @@ def correctness_rows(correctness: pl.DataFrame, names: Mapping[str, str]) -> lis
 def failure_rows(shares: pl.DataFrame, names: Mapping[str, str]) -> list[Row]:
     """One row per variant and class."""
     rows = [row | {"condition": names[row["variant"]]} for row in clean(shares)]
-    return _by_class(rows, list(names.values()))
+    return by_class(rows, list(names.values()))
 
 
-def edit_failure_rows(shares: pl.DataFrame) -> list[Row]:
-    """One row per edit and class; kind and dose are said where a set was edited in several ways."""
-    rows = clean(shares)
-    edits = {(row["set"], row["kind"], row["dose"]) for row in rows}
-    several = len({name for name, _, _ in edits}) < len(edits)
-
-    def shown(row: Row) -> str:
-        name = SET_NAMES.get(row["set"], readable(row["set"], 24))
-        return f"{name}, {row['kind']} {row['dose']:g}" if several and row["set"] != "none" else name
-
-    places = {name: place for place, name in enumerate(SET_NAMES)}
-    rows.sort(key=lambda row: (places.get(row["set"], len(places)), row["set"], row["kind"], row["dose"]))
-    named = [row | {"condition": shown(row)} for row in rows]
-    return _by_class(named, list(dict.fromkeys(row["condition"] for row in named)))
-
-
-def _by_class(rows: list[Row], conditions: list[str]) -> list[Row]:
+def by_class(rows: list[Row], conditions: list[str]) -> list[Row]:
+    """``rows`` by condition and class, with the name of the class and whether its shift is sure."""
     order = list(CLASSES)
     rows.sort(key=lambda row: (conditions.index(row["condition"]), order.index(row["class"])))
     return [row | _cell(row) for row in rows]

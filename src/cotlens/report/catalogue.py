@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from cotlens.report.judges import label_replies
-from cotlens.report.tables import concept_order
+from cotlens.report.tables import Row, concept_order
 from cotlens.report.text import count, decimal, readable
 from cotlens.store import Run
 from cotlens.tokens import visible
@@ -38,11 +38,12 @@ class ConceptGroup:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A question answered right untouched and wrong with the reasoning neurons edited.
+    """A question answered right untouched and wrong with a set of neurons edited.
 
     The ``stated`` texts are what the model wrote when asked once more for its answer; empty if it was not.
     """
 
+    edited: str
     question: str
     gold: str
     before: str
@@ -80,11 +81,13 @@ def concept_groups(run: Run, concepts: pl.DataFrame, neurons: pl.DataFrame, most
     return groups
 
 
-def changed_answer(run: Run, interventions: pl.DataFrame) -> Changed | None:
-    """The shortest such answer; the reasoning set's first draw that changes it."""
+def changed_answer(run: Run, effect: Row) -> Changed | None:
+    """The shortest answer that the edit of ``effect`` changed for the worse, in the set's first draw that does."""
+    interventions = run.interventions()
     untouched = interventions.filter(pl.col("set") == "none", "correct")
     right = untouched.select("question_id", before="text", before_stated="stated")
-    wrong = interventions.filter(pl.col("set") == "reasoning", ~pl.col("correct"))
+    edit = {"set": effect["target"], "scope": effect["scope"], "kind": effect["kind"], "dose": effect["dose"]}
+    wrong = interventions.filter(~pl.col("correct"), **edit)
     asked = run.completions().filter(variant=run.config.intervene.variant).select("question_id", "question", "gold")
     found = (
         right.join(wrong, on="question_id")
@@ -96,6 +99,7 @@ def changed_answer(run: Run, interventions: pl.DataFrame) -> Changed | None:
     if row is None:
         return None
     return Changed(
+        edited=f"{effect['set']}, {effect['edit']}",
         question=readable(row["question"]),
         gold=readable(row["gold"] or "–", 60),
         before=readable(row["before"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cotlens.config import PromptConfig
+from cotlens.config import DiscoverConfig, GenerateConfig, PromptConfig
 from cotlens.report.names import variant_names
 from cotlens.report.text import count, duration, readable
 from cotlens.store import Run
@@ -55,9 +55,10 @@ def settings(run: Run, problems: int, lowest: int) -> list[tuple[str, str]]:
     """Label and value of what a reader needs to judge or repeat the run."""
     config, model = run.config, run.manifest.model
     analyze, intervene = config.analyze, config.intervene
-    dose = f", dose {intervene.dose:g}" if intervene.kind == "noise" else ""
-    draws = f"{intervene.reasoning_draws} reasoning, {intervene.control_draws} random"
+    edits = "; ".join(f"{edit.kind} {', '.join(f'{dose:g}' for dose in edit.doses)}" for edit in intervene.edits)
+    draws = f"{intervene.draws} of a set, {intervene.control_draws} random sets"
     rows = [
+        ("Protocol", config.protocol),
         ("Model", config.model.name),
         ("Size", _size(model)),
         ("Precision", config.model.dtype),
@@ -65,16 +66,16 @@ def settings(run: Run, problems: int, lowest: int) -> list[tuple[str, str]]:
         ("Problems", f"{config.problems.source}, {count(problems)}"),
         ("Demonstrations", _demonstrations(config.prompt)),
         ("Variants", ", ".join(variant_names(config.prompt.variants).values())),
-        ("Generation", f"greedy, at most {count(config.generate.max_new_tokens, 'token')}"),
+        ("Generation", _generation(config.generate)),
         ("Top-k", f"{config.discover.top_k} per layer and token"),
         ("Ranker", config.discover.ranker),
-        ("Recorded", f"{config.discover.questions} completions"),
+        ("Recorded", _recorded(config.discover)),
         ("Projection", f"{config.project.top_n} tokens at each end, norm {config.project.norm}"),
         ("Judge", ", beside it ".join(config.label.judges)),
         ("Labelled layers", f"{lowest} and above; {config.label.min_seeds} seed words or more"),
         ("Controls", f"{analyze.control_draws} random sets"),
         ("Intervals", f"{analyze.confidence:.0%}; {count(analyze.bootstrap)} resamples"),
-        ("Intervention", f"{intervene.kind}{dose}; draws: {draws}"),
+        ("Intervention", f"{edits} on {', '.join(intervene.sets)}; draws: {draws}"),
         ("Seed", str(config.seed)),
     ]
     return [(label, readable(value, 400)) for label, value in rows]
@@ -84,6 +85,17 @@ def _demonstrations(prompt: PromptConfig) -> str:
     order = "" if prompt.order_seed is None else f", shuffled with seed {prompt.order_seed}"
     chat = f", in the model’s chat template ({prompt.chat_layout})" if prompt.chat else ""
     return f"{prompt.shots} of “{prompt.demonstrations}”{order}{chat}"
+
+
+def _generation(generate: GenerateConfig) -> str:
+    onward = "" if generate.stop_at_end else ", also after the end token"
+    return f"greedy, at most {count(generate.max_new_tokens, 'token')}{onward}"
+
+
+def _recorded(discover: DiscoverConfig) -> str:
+    if discover.sample is None:
+        return f"{discover.questions} completions"
+    return f"{discover.sample} of {discover.questions} completions per variant, drawn with seed {discover.sample_seed}"
 
 
 def _size(model: dict[str, Any]) -> str:

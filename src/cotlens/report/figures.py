@@ -1,4 +1,4 @@
-"""Charts of accuracy, layers, steps and interventions, one function each.
+"""Charts of accuracy, layers and steps, one function each.
 
 Each takes rows as `cotlens.report.tables` makes them and a width in pixels. The specifications know nothing of the
 page they stand in; the same ones serve a notebook or a paper.
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from cotlens.report.svg import (
     ACCENT,
     GRID,
-    INK,
     MUTED,
+    ON_DARK,
+    ON_LIGHT,
     PAPER,
     axis_title,
     dressed,
@@ -21,13 +22,15 @@ from cotlens.report.svg import (
     margin,
     nice_top,
     panels,
+    told,
 )
 from cotlens.report.tables import Row, percentages, unique
+from cotlens.report.tips import accuracy_tip, layer_tip, step_tip
 
 if TYPE_CHECKING:
     import altair as alt
 
-__all__ = ["FEW", "accuracy_chart", "intervention_chart", "layer_chart", "step_chart"]
+__all__ = ["FEW", "accuracy_axis", "accuracy_chart", "layer_chart", "step_chart"]
 
 #: From few to many, light to dark, in one hue.
 _SHADES = ["#dce9f3", "#8dbbdb", "#4690c2", "#0b5a93"]
@@ -35,24 +38,29 @@ _SHADES = ["#dce9f3", "#8dbbdb", "#4690c2", "#0b5a93"]
 _ROOM_FOR_A_NUMBER = 16
 #: Up to so many variants have room for single steps and for a panel each.
 FEW = 4
+#: A step in so many says its number when pointed at.
+_TOLD_STEPS = 5
 
 
 def accuracy_chart(rows: Sequence[Row], width: int) -> Any:
     """Accuracy of each variant with its interval, and the counts behind it."""
     import altair as alt
 
-    points = [row | percentages(row, "accuracy", "low", "high") | {"counts": _counts(row)} for row in rows]
+    points = [
+        row | percentages(row, "accuracy", "low", "high") | {"counts": _counts(row), "tip": accuracy_tip(row)}
+        for row in rows
+    ]
     names = [row["variant"] for row in points]
     top = nice_top(max(row["high"] or 0 for row in points))
     base = alt.Chart(alt.InlineData(values=points)).encode(
         y=alt.Y("variant:N", sort=names, title=None, scale=alt.Scale(paddingOuter=0.3))
     )
-    interval = base.mark_rule(color=ACCENT, strokeWidth=2).encode(x=_accuracy_axis(top), x2="high:Q")
+    interval = base.mark_rule(color=ACCENT, strokeWidth=2).encode(x=accuracy_axis(top), x2="high:Q")
     point = base.mark_point(color=ACCENT, filled=True, size=90, opacity=1).encode(x="accuracy:Q")
     counts = base.mark_text(align="right", baseline="bottom", dy=-6, color=MUTED, fontSize=11).encode(
         x="high:Q", text="counts:N"
     )
-    return fitted(interval + point + counts, width, alt.Step(42))
+    return fitted(told(interval) + told(point) + counts, width, alt.Step(42))
 
 
 def layer_chart(rows: Sequence[Row], concepts: Sequence[str], n_layers: int, lowest: int, width: int) -> Any:
@@ -63,7 +71,9 @@ def layer_chart(rows: Sequence[Row], concepts: Sequence[str], n_layers: int, low
     room = plot / n_layers
     most = max(row["neurons"] for row in rows)
     step = 5 if n_layers > 12 else 1
-    cells = [row | {"ink": PAPER if row["neurons"] > 0.55 * most else INK} for row in rows]
+    cells = [
+        row | {"ink": ON_DARK if row["neurons"] > 0.55 * most else ON_LIGHT, "tip": layer_tip(row)} for row in rows
+    ]
     grey = [{"layer": layer, "concept": concept} for layer in range(min(lowest, n_layers)) for concept in concepts]
     x = alt.X(
         "layer:O",
@@ -83,10 +93,11 @@ def layer_chart(rows: Sequence[Row], concepts: Sequence[str], n_layers: int, low
     gap = min(2.0, room / 6)
     unlabelled = alt.Chart(alt.InlineData(values=grey)).mark_rect(color=GRID, stroke=PAPER, strokeWidth=gap)
     base = alt.Chart(alt.InlineData(values=cells)).encode(x=x, y=y)
-    layers = [unlabelled.encode(x=x, y=y), base.mark_rect(stroke=PAPER, strokeWidth=gap).encode(color=colour)]
+    tiles = base.mark_rect(stroke=PAPER, strokeWidth=gap).encode(color=colour)
+    layers = [unlabelled.encode(x=x, y=y), told(tiles)]
     if room >= _ROOM_FOR_A_NUMBER:
         number = base.mark_text(fontSize=11).encode(text="neurons:Q", color=alt.Color("ink:N", scale=None))
-        layers.append(number)
+        layers.append(told(number, aloud=False))
     chart = alt.layer(*layers).resolve_scale(color="independent")
     return dressed(chart.properties(width=plot, height=alt.Step(24)))
 
@@ -98,7 +109,7 @@ def step_chart(rows: Sequence[Row], width: int) -> Any:
     """
     import altair as alt
 
-    points = [row | percentages(row, "frequency", "smooth") for row in rows]
+    points = [row | percentages(row, "frequency", "smooth") | {"tip": step_tip(row)} for row in rows]
     variants = unique(rows, "variant")
     few = len(variants) <= FEW
     columns = min((1 if few else 2) * (2 if width > 500 else 1), len(variants))
@@ -114,6 +125,9 @@ def step_chart(rows: Sequence[Row], width: int) -> Any:
     layers = [base.mark_line(strokeWidth=2.2 if few else 1.8).encode(y=y, strokeDash=dashes)]
     if few:
         layers.insert(0, base.mark_line(strokeWidth=1, opacity=0.35).encode(y="frequency:Q"))
+    # A line says one thing along its whole length; points that can't be seen say what it is at every fifth step.
+    marked = base.transform_filter(f"datum.step % {_TOLD_STEPS} == 0").mark_point(size=90, opacity=0, filled=True)
+    layers.append(told(marked.encode(y="smooth:Q")))
     plot = (width - 76 - spacing * (columns - 1)) / columns
     return dressed(
         alt.layer(*layers)
@@ -127,29 +141,11 @@ def step_chart(rows: Sequence[Row], width: int) -> Any:
     )  # fmt: skip
 
 
-def intervention_chart(sets: Sequence[Row], draws: Sequence[Row], width: int) -> Any:
-    """Accuracy that remains with each neuron set edited: every draw, their mean, and the interval."""
-    import altair as alt
-
-    means = [row | percentages(row, "accuracy", "low", "high") for row in sets]
-    points = [row | percentages(row, "accuracy") for row in draws]
-    names = unique(sets, "set")
-    top = nice_top(max(row["high"] or 0 for row in means))
-    y = alt.Y("set:N", sort=names, title=None, scale=alt.Scale(paddingOuter=0.2))
-    base = alt.Chart(alt.InlineData(values=means)).encode(y=y)
-    interval = base.mark_rule(color=ACCENT, strokeWidth=2).encode(x=_accuracy_axis(top), x2="high:Q")
-    mean = base.mark_tick(color=ACCENT, thickness=3, height=16, opacity=1).encode(x="accuracy:Q")
-    offset = alt.YOffset("offset:Q", scale=alt.Scale(domain=[-1, 1]))
-    strip = alt.Chart(alt.InlineData(values=points)).mark_point(color=MUTED, filled=True, size=44, opacity=1)
-    strip = strip.encode(x="accuracy:Q", y=y, yOffset=offset)
-    return fitted(interval + mean + strip, width, alt.Step(64, **{"for": "position"}))
-
-
 def _counts(row: Row) -> str:
     return f"{row['correct']} of {row['questions']}" + (", two stages" if row["two_stage"] else "")
 
 
-def _accuracy_axis(top: float) -> alt.X:
+def accuracy_axis(top: float) -> alt.X:
     import altair as alt
 
     axis = alt.Axis(tickCount=5, labelFlush=False)

@@ -17,14 +17,18 @@ from cotlens.report.svg import (
     CHARACTER,
     INK,
     MUTED,
+    ON_DARK,
+    ON_LIGHT,
     PAPER,
     axis_title,
     dressed,
     margin,
     panels,
     root_ticks,
+    told,
 )
 from cotlens.report.tables import Row, percentages, unique
+from cotlens.report.tips import frequency_tip
 
 __all__ = ["column_axis", "comparison_chart", "heat_map", "names_above"]
 
@@ -71,8 +75,8 @@ def heat_map(rows: Sequence[Row], width: int) -> Any:
     frequency = base.mark_text(dy=down_by - 6, fontSize=11 if above else 12).encode(text="frequency_text:N", color=ink)
     ratio = base.mark_text(dy=down_by + 9, fontSize=10.5).encode(text="ratio_text:N", color=ink)
     names = [names_above(lines, down)] if above else []
-    text = alt.layer(frequency, ratio).resolve_scale(color="independent")
-    layers = alt.layer(tiles, framed, text, *names).resolve_scale(color="independent")
+    text = alt.layer(told(frequency, aloud=False), told(ratio, aloud=False)).resolve_scale(color="independent")
+    layers = alt.layer(told(tiles), framed, text, *names).resolve_scale(color="independent")
     return dressed(layers.properties(width=plot, height=alt.Step(58 if above else 40)))
 
 
@@ -81,7 +85,7 @@ def comparison_chart(rows: Sequence[Row], width: int) -> Any:
     import altair as alt
 
     fields = ("frequency", "low", "high", "random", "random_low", "random_high")
-    points = [row | percentages(row, *fields) for row in rows]
+    points = [row | percentages(row, *fields) | {"tip": frequency_tip(row)} for row in rows]
     few = len(unique(rows, "variant")) <= FEW
     panel, down = ("variant", "label") if few else ("label", "variant")
     names, lines = unique(rows, panel), unique(rows, down)
@@ -102,7 +106,7 @@ def comparison_chart(rows: Sequence[Row], width: int) -> Any:
     interval = base.mark_rule(color=ACCENT, strokeWidth=2).encode(x="low:Q", x2="high:Q")
     point = base.mark_point(color=ACCENT, filled=True, size=60 if few else 40, opacity=1).encode(x="frequency:Q")
     return dressed(
-        alt.layer(band, mean, interval, point)
+        alt.layer(told(band), mean, told(interval), told(point))
         .properties(width=plot, height=alt.Step(24 if few else 19))
         .facet(facet=panels(panel, names, plot), columns=columns, data=alt.InlineData(values=points), spacing=spacing)
         .resolve_axis(x="independent")
@@ -138,7 +142,8 @@ def _cell(row: Row) -> Row:
     shade = 0.0 if ratio is None else max(-_FURTHEST, min(_FURTHEST, math.log2(ratio))) if ratio else -_FURTHEST
     return {
         "shade": shade,
-        "ink": "#ffffff" if shade > 3.2 else "#16191d",
+        "tip": frequency_tip(row),
+        "ink": ON_DARK if shade > 3.2 else ON_LIGHT,
         "frequency_text": f"{100 * row['frequency']:.2f}%",
         "ratio_text": "no ratio" if ratio is None else f"{ratio:.{0 if ratio >= 10 else 1 if ratio >= 1 else 2}f}×",
     }

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from cotlens.concepts.reliability import ALL
-from cotlens.report.exhibits import Table
+from cotlens.report.figure import Table
 from cotlens.report.tables import concept_order
 from cotlens.report.text import NOTHING, count, decimal, joined, percent, readable, span
 from cotlens.store import Run

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cotlens.report import exhibits, facts, words
-from cotlens.report.all_figures import all_figures
-from cotlens.report.catalogue import changed_answer, concept_groups
+from cotlens.report import effect_words, exhibits, facts, words
+from cotlens.report.all_figures import figures_of
+from cotlens.report.catalogue import Changed, changed_answer, concept_groups
+from cotlens.report.downloads import Download, downloads
+from cotlens.report.effect_rows import loss_rows, main_effects
+from cotlens.report.figure import NARROW, WIDE, Figure, NothingToShow
 from cotlens.report.judges import judge_exhibit, label_replies
 from cotlens.report.prompts import prompt_exhibit
-from cotlens.report.results import Results, read_results
-from cotlens.report.svg import concept_colour
+from cotlens.report.results import Results
+from cotlens.report.svg import concept_colour, inline_svg, to_svg
+from cotlens.report.tables import Row
 from cotlens.report.text import readable
 from cotlens.report.walkthrough import walk_through
 from cotlens.store import Run
 
-__all__ = ["render"]
+__all__ = ["intervention_words", "render"]
 
 
 def render(run: Run) -> str:
@@ -32,7 +37,7 @@ def render(run: Run) -> str:
         finalize=_harmless,
     )
     source, _, _ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
-    return environment.get_template("report.html.j2").render(style=Markup(source), **_context(read_results(run)))
+    return environment.get_template("report.html.j2").render(style=Markup(source), **_context(Results(run)))
 
 
 def _context(results: Results) -> dict[str, Any]:
@@ -40,7 +45,7 @@ def _context(results: Results) -> dict[str, Any]:
     opening = words.opening_words(
         config, results.problems, results.neurons.height, results.reasoning, len(results.concept_ids)
     )
-    intervention = words.intervention_words(results.effects, results.p_value, config, results.reasoning)
+    intervention = _intervention_paragraphs(results)
     return {
         "model": readable(config.model.name, 80),
         "source": readable(config.problems.source, 80),
@@ -48,7 +53,7 @@ def _context(results: Results) -> dict[str, Any]:
             opening,
             words.accuracy_words(results.accuracy),
             words.frequency_words(results.comparison),
-            *intervention[:2],
+            *intervention[0][:2],
         ],
         "duration": facts.duration_words(run),
         "versions": facts.versions_words(run),
@@ -57,8 +62,8 @@ def _context(results: Results) -> dict[str, Any]:
         "prompts": prompt_exhibit(run, results.accuracy),
         "prompt_table": exhibits.prompt_table(results.accuracy),
         "accuracy_words": words.accuracy_words(results.accuracy),
-        "failure_words": words.failure_words(results.failures, results.reference),
-        "difference_words": words.difference_words(results.differences, results.reference),
+        "failure_words": words.failure_words(_known(lambda: results.failures), results.reference),
+        "difference_words": words.difference_words(_known(lambda: results.differences), results.reference),
         "length_words": words.length_words(results.accuracy),
         "apart_words": words.apart_words(results.comparison),
         "frequency_words": words.frequency_words(results.comparison),
@@ -68,11 +73,66 @@ def _context(results: Results) -> dict[str, Any]:
         "walk": walk_through(run, results.concepts, results.neurons),
         "colours": {concept: (place, concept_colour(place)) for place, concept in enumerate(results.concept_ids)},
         "intervention": intervention,
-        "changed": changed_answer(run, results.interventions),
+        "changed": _changed(results),
+        "figures": figures_of(results),
+        "draw": _draw,
         "config": config,
         "cotlens_version": run.manifest.packages.get("cotlens", ""),
         "manifest": facts.manifest_json(run),
-    } | {f"{key}_figure": figure for key, figure in all_figures(results).items()}
+    }
+
+
+class _Drawn(NamedTuple):
+    """A figure's chart for wide and for narrow screens, and its files."""
+
+    wide: Markup
+    narrow: Markup
+    files: tuple[Download, ...]
+
+
+def _draw(figure: Figure) -> _Drawn:
+    # The SVG comes from our own specifications, whose texts are made readable before and escaped by the renderer.
+    wide, narrow = (to_svg(figure.chart(width)) for width in (WIDE, NARROW))
+    return _Drawn(
+        Markup(inline_svg(wide, f"{figure.name}-{WIDE}")),
+        Markup(inline_svg(narrow, f"{figure.name}-{NARROW}")),
+        downloads(figure, wide),
+    )
+
+
+def _known(rows: Callable[[], list[Row]]) -> list[Row]:
+    """The rows of a table that an older run may lack; its figure says why there are none."""
+    try:
+        return rows()
+    except NothingToShow:
+        return []
+
+
+def intervention_words(results: Results) -> list[str]:
+    """What the interventions show, sentence by sentence, or why they show nothing."""
+    return [sentence for sentences in _intervention_paragraphs(results) for sentence in sentences]
+
+
+def _intervention_paragraphs(results: Results) -> list[list[str]]:
+    if not results.reasoning and not _known(lambda: results.effects):
+        return [["No neuron was confirmed as a reasoning neuron, so there was none to edit and nothing to compare."]]
+    try:
+        effects = results.effects
+    except NothingToShow as reason:
+        return [[f"What the interventions show can’t be said: {readable(str(reason), 400)}"]]
+    variant = results.names[results.run.config.intervene.variant]
+    paragraphs = [
+        effect_words.effect_words(effects, variant),
+        effect_words.loss_words(loss_rows(effects)),
+        effect_words.rest_words(effects),
+    ]
+    return [sentences for sentences in paragraphs if sentences]
+
+
+def _changed(results: Results) -> Changed | None:
+    """An answer that the strongest edit of the first set changed."""
+    main = main_effects(_known(lambda: results.effects))
+    return changed_answer(results.run, main[0]) if main else None
 
 
 def _judged_words(results: Results) -> str:

@@ -17,8 +17,7 @@ import polars as pl
 from cotlens.errors import EnvironmentFault, InputError, near_match
 from cotlens.files import write_atomic
 from cotlens.report.all_figures import all_figures
-from cotlens.report.exhibits import NARROW
-from cotlens.report.results import edit_failure_shares, read_results
+from cotlens.report.figure import NARROW
 from cotlens.report.svg import to_svg
 from cotlens.store import Run
 
@@ -56,13 +55,12 @@ def write_figures(run: Run, out: Path, formats: Sequence[str], columns: int = 1)
             raise InputError(f"figure format {name!r} is not known{hint}; give {', '.join(FORMATS)}")
     if columns not in COLUMN_MM:
         raise InputError(f"{columns} columns: give 1 for a figure of one column, or 2")
-    results = read_results(run)
     try:
         (out / "tables").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EnvironmentFault(f"{out}: can't be created: {error.strerror}; name another folder with --out") from None
     written = []
-    for name, figure in all_figures(results).items():
+    for name, (figure, _) in all_figures(run).items():
         if figure is None:
             continue
         chart = figure.chart(round(COLUMN_MM[columns] / _PIXEL_MM))
@@ -105,10 +103,10 @@ def _resized(svg: str, width: str, height: str) -> str:
 
 
 def _tables(run: Run) -> Iterator[tuple[str, pl.DataFrame]]:
-    """The tables of the analysis, and how answers fail under each edit."""
-    for path in run.part_paths("analyze", "analysis/"):
-        yield path.stem, run.analysis(path.stem)
-    yield "edit_failure_shares", edit_failure_shares(run, run.interventions(), run.completions())
+    """The tables of the analysis and of the interventions."""
+    for stage in ("analyze", "intervene"):
+        for path in run.part_paths(stage, "analysis/") if run.has_parts(stage, "analysis/") else ():
+            yield path.stem, run.analysis(path.stem)
 
 
 def _parquet(table: pl.DataFrame) -> bytes:

@@ -1,103 +1,149 @@
-"""Every table of a run that the report shows, read once."""
+"""Every table of a run that the report shows, read when first asked for.
+
+A property raises `NothingToShow`, or the error of the run directory, where the run does not hold what it needs; the
+others are not touched by that.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 
-from cotlens.analyze import Effect, intervention_effects
-from cotlens.analyze.failure_tables import EDIT, failure_shares, intervention_failures
 from cotlens.concepts import lowest_layer
-from cotlens.report import analysis_rows, tables
+from cotlens.errors import InputError
+from cotlens.report import analysis_rows, effect_rows, tables
+from cotlens.report.edits import set_labels, set_names, set_order
+from cotlens.report.figure import NothingToShow
 from cotlens.report.names import variant_names
 from cotlens.report.tables import Row
 from cotlens.store import Run
 
-__all__ = ["Results", "edit_failure_shares", "read_results"]
+__all__ = ["Results"]
 
 
-@dataclass(frozen=True, slots=True)
 class Results:
-    """The rows of every figure and table, empty where the run holds nothing."""
+    """The rows of every figure and table, in the order shown; empty where there was nothing to count."""
 
-    run: Run
-    names: dict[str, str]
-    """What each variant is called."""
-    reference: str
-    """What the variant of reference is called."""
-    accuracy: list[Row]
-    failures: list[Row]
-    comparison: list[Row]
-    differences: list[Row]
-    correctness: list[Row]
-    roles: list[Row]
-    steps: list[Row]
-    by_layer: list[Row]
-    edit_failures: list[Row]
-    concept_ids: list[str]
-    concepts: pl.DataFrame
-    neurons: pl.DataFrame
-    interventions: pl.DataFrame
-    effects: list[Effect]
-    p_value: float
-    problems: int
-    lowest: int
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.names = variant_names(run.config.prompt.variants)
+        self.reference_id = run.config.analyze.reference_of(run.config.prompt.variants)
 
     @property
+    def reference(self) -> str:
+        """What the variant of reference is called."""
+        return self.names[self.reference_id]
+
+    @cached_property
+    def accuracy(self) -> list[Row]:
+        return tables.accuracy_rows(self._analysis("accuracy"), self.names, self.run.manifest.prompts)
+
+    @cached_property
+    def failures(self) -> list[Row]:
+        return analysis_rows.failure_rows(self._analysis("failure_shares"), self.names)
+
+    @cached_property
+    def comparison(self) -> list[Row]:
+        return tables.comparison_rows(self._analysis("frequencies"), self.names)
+
+    @cached_property
+    def differences(self) -> list[Row]:
+        return analysis_rows.difference_rows(self._analysis("comparisons"), self.names)
+
+    @cached_property
+    def correctness(self) -> list[Row]:
+        return analysis_rows.correctness_rows(self._analysis("correctness"), self.names)
+
+    @cached_property
+    def roles(self) -> list[Row]:
+        return analysis_rows.role_rows(self._analysis("roles"), self.reference_id)
+
+    @cached_property
+    def steps(self) -> list[Row]:
+        return tables.step_rows(self._analysis("steps"), self.names)
+
+    @cached_property
+    def by_layer(self) -> list[Row]:
+        return tables.labelled_by_layer(self.concepts)
+
+    @cached_property
+    def concepts(self) -> pl.DataFrame:
+        return self.run.concepts()
+
+    @cached_property
+    def concept_ids(self) -> list[str]:
+        return tables.concept_order(self.concepts["concept"])
+
+    @cached_property
+    def neurons(self) -> pl.DataFrame:
+        return self.run.neurons()
+
+    @cached_property
     def reasoning(self) -> int:
         """Reasoning neurons; one that was labelled with both signs or for two concepts counts once."""
         return self.concepts.select("layer", "neuron").n_unique()
 
+    @cached_property
+    def problems(self) -> int:
+        return self.run.completions()["question_id"].n_unique()
 
-def read_results(run: Run) -> Results:
-    """All that the report shows of ``run``."""
-    config, concepts, interventions = run.config, run.concepts(), run.interventions()
-    effects, p_value = intervention_effects(interventions, config.analyze.confidence)
-    names = variant_names(config.prompt.variants)
-    reference = config.analyze.reference_of(config.prompt.variants)
-    completions = run.completions()
-    lowest = config.label.min_layer
-    tabled = {name: _table(run, name) for name in ("failure_shares", "comparisons", "correctness", "roles")}
-    return Results(
-        run=run,
-        names=names,
-        reference=names[reference],
-        accuracy=tables.accuracy_rows(run.analysis("accuracy"), names, run.manifest.prompts),
-        failures=_rows(tabled["failure_shares"], lambda table: analysis_rows.failure_rows(table, names)),
-        comparison=tables.comparison_rows(run.frequencies(), names),
-        differences=_rows(tabled["comparisons"], lambda table: analysis_rows.difference_rows(table, names)),
-        correctness=_rows(tabled["correctness"], lambda table: analysis_rows.correctness_rows(table, names)),
-        roles=_rows(tabled["roles"], lambda table: analysis_rows.role_rows(table, reference)),
-        steps=tables.step_rows(run.analysis("steps"), names),
-        by_layer=tables.labelled_by_layer(concepts),
-        edit_failures=analysis_rows.edit_failure_rows(edit_failure_shares(run, interventions, completions)),
-        concept_ids=tables.concept_order(concepts["concept"]),
-        concepts=concepts,
-        neurons=run.neurons(),
-        interventions=interventions,
-        effects=effects,
-        p_value=p_value,
-        problems=completions["question_id"].n_unique(),
-        lowest=lowest_layer(run) if lowest is None else lowest,
-    )
+    @cached_property
+    def lowest(self) -> int:
+        """The lowest layer that was labelled."""
+        given = self.run.config.label.min_layer
+        return lowest_layer(self.run) if given is None else given
 
+    @cached_property
+    def n_layers(self) -> int:
+        found = self.run.manifest.model.get("n_layers")
+        if not isinstance(found, int):
+            raise NothingToShow("How many layers the model has is not recorded.")
+        return found
 
-def edit_failure_shares(run: Run, interventions: pl.DataFrame, completions: pl.DataFrame) -> pl.DataFrame:
-    """How answers fail under each edit, beside the untouched model."""
-    failures = intervention_failures(interventions, completions)
-    untouched = failures.filter(set="none").select(EDIT).head(1).rows()
-    reference = untouched[0] if untouched else ()
-    return failure_shares(failures, EDIT, reference, run.config.analyze, run.config.seed)
+    @cached_property
+    def set_names(self) -> dict[str, str]:
+        """What each edited set is called, in the order shown."""
+        return set_names(set_order(self._intervention("effects")["target"].drop_nulls()))
 
+    @cached_property
+    def set_labels(self) -> dict[str, str]:
+        """`set_names` with the number of neurons in brackets."""
+        try:
+            return set_labels(self.set_names, self.run.intervention_sets())
+        except InputError:
+            return self.set_names
 
-def _table(run: Run, name: str) -> pl.DataFrame | None:
-    """A table of the analysis; None in a run that was analysed before there was one."""
-    record = run.manifest.stages.get("analyze")
-    found = record is not None and f"analysis/{name}.parquet" in record.parts
-    return run.analysis(name) if found else None
+    @cached_property
+    def effects(self) -> list[Row]:
+        return effect_rows.effect_rows(self._intervention("effects"), self.set_labels)
 
+    @cached_property
+    def control_draws(self) -> list[Row]:
+        return effect_rows.control_draw_rows(self._intervention("effect_draws"), self.effects)
 
-def _rows(table: pl.DataFrame | None, rows: Callable[[pl.DataFrame], list[Row]]) -> list[Row]:
-    return [] if table is None or table.is_empty() else rows(table)
+    @cached_property
+    def edit_failures(self) -> list[Row]:
+        return effect_rows.edit_failure_rows(self._intervention("edit_failure_shares"), self.set_names)
+
+    @cached_property
+    def balance(self) -> list[Row]:
+        return effect_rows.balance_rows(self._intervention("control_balance"), self.set_labels)
+
+    def _analysis(self, name: str) -> pl.DataFrame:
+        return self._table("analyze", name)
+
+    def _intervention(self, name: str) -> pl.DataFrame:
+        return self._table("intervene", name)
+
+    def _table(self, stage: str, name: str) -> pl.DataFrame:
+        """A table of a stage; a half-finished run may lack it, and one of an earlier version."""
+        part = f"analysis/{name}.parquet"
+        if self.run.has_parts(stage, part):
+            return self.run.analysis(name)
+        record = self.run.manifest.stages.get(stage)
+        if record is None:
+            raise NothingToShow(f"The stage “{stage}” has not run, so there is no {part}.")
+        if record.status != "done":
+            raise NothingToShow(f"The stage “{stage}” has not come to its end, so there is no {part} yet.")
+        raise NothingToShow(f"The run has no {part}; it was made by a version of cotlens that did not write it.")

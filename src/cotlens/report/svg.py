@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from cotlens.tokens import readable
+
 if TYPE_CHECKING:
     import altair as alt
 
@@ -21,17 +23,23 @@ __all__ = [
     "GRID",
     "INK",
     "MUTED",
+    "ON_DARK",
+    "ON_LIGHT",
     "PAPER",
     "axis_title",
+    "compact",
     "concept_colour",
     "dressed",
     "fitted",
+    "heading",
     "inline_svg",
     "margin",
     "nice_top",
     "panels",
     "root_ticks",
+    "specification",
     "to_svg",
+    "told",
 ]
 
 INK = "#1b1f24"
@@ -41,9 +49,24 @@ BAND = "#c9cfd6"
 PAPER = "#fefefe"
 ACCENT = "#0072b1"  # one step from the first concept's blue, which must not follow the theme
 
+#: Type on coloured tiles, which don't follow the theme.
+ON_LIGHT, ON_DARK = "#16191d", "#ffffff"
+
 #: Mean width of a character of a label, in pixels.
 CHARACTER = 6.0
 
+#: An element with a label; the renderer escapes what could end it.
+_LABELLED = re.compile(r'<(\w+)((?: [\w:-]+="[^"]*")*?) aria-label="([^"]*)"((?: [\w:-]+="[^"]*")*)(/?>)')
+_NEEDLESS = re.compile(
+    r' (?:role|aria-[a-z]+|class|pointer-events|font-family|stroke-miterlimit)="[^"]*"'
+    r'| opacity="1"| font-weight="normal"| transform="translate\(0,0\)"'
+)
+_EMPTY = re.compile(r'<path(?: d="(?:M0,0h0v0h0Z)?"| display="none")+/>|<g></g>')
+_GEOMETRY = re.compile(r'( (?:d|transform|x|y|x1|x2|y1|y2)=")([^"]*)"')
+_ID = re.compile(r' id="([^"]+)"')
+#: What ids within a picture begin with.
+_PART = "part-"
+_LONG = re.compile(r"\d+\.\d{3,}")
 _VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", BAND: "band", PAPER: "paper", ACCENT: "accent"}
 _FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, sans-serif"
 # Okabe & Ito's colours for the published seven in their order, then further ones for a user's own concepts.
@@ -60,18 +83,45 @@ def concept_colour(place: int) -> str:
 
 def dressed(chart: Any, longest_label: float = 260) -> Any:
     """``chart`` with the type, lines and spacing that all figures share; labels are cut at so many pixels."""
-    text = {"labelFont": _FONT, "titleFont": _FONT, "labelColor": INK, "titleColor": MUTED, "labelFontSize": 12}
-    return (
-        chart.configure(font=_FONT, background="transparent", padding=4)
-        .configure_view(stroke=None)
-        .configure_axis(
-            **text, titleFontSize=12, titleFontWeight="normal", titlePadding=10, labelPadding=6,
-            labelLimit=longest_label, gridColor=GRID, domain=False, ticks=False,
-        )
-        .configure_header(**text | {"labelFontSize": 13}, labelFontWeight="bold", labelAnchor="start", title=None)
-        .configure_legend(**text, titleFontSize=12, titleFontWeight="normal", symbolType="square", symbolSize=110)
-        .configure_text(font=_FONT, fontSize=12)
-    )  # fmt: skip
+    import altair as alt
+
+    text: dict[str, Any] = {
+        "labelFont": _FONT,
+        "titleFont": _FONT,
+        "labelColor": INK,
+        "titleColor": MUTED,
+        "labelFontSize": 12,
+    }
+    title: dict[str, Any] = {"titleFontSize": 12, "titleFontWeight": "normal"}
+    axis: dict[str, Any] = {"titlePadding": 10, "labelPadding": 6, "labelLimit": longest_label, "gridColor": GRID}
+    header: dict[str, Any] = {"labelFontSize": 13, "labelFontWeight": "bold", "labelAnchor": "start", "title": None}
+    # At once: each of Altair's `configure_` methods copies the chart with all its data.
+    chart.config = alt.Config(
+        font=_FONT,
+        background="transparent",
+        padding=4,
+        view=alt.ViewConfig(stroke=None),
+        axis=alt.AxisConfig(**text | title | axis | {"domain": False, "ticks": False}),
+        header=alt.HeaderConfig(**text | header),
+        legend=alt.LegendConfig(**text | title | {"symbolType": "square", "symbolSize": 110}),
+        text=alt.MarkConfig(font=_FONT, fontSize=12),
+        mark=alt.MarkConfig(aria=False),
+    )
+    return chart
+
+
+def told(layer: Any, aloud: bool = True) -> Any:
+    """``layer`` whose marks say the field ``tip`` of their row when pointed at, and, ``aloud``, to a screen reader.
+
+    In a page's SVG only what is told aloud has a title; of several marks in one place one suffices.
+    """
+    import altair as alt
+
+    layer = layer.encode(tooltip="tip:N")
+    if aloud:
+        layer.mark = alt.MarkDef(**layer.mark.to_dict(validate=False) | {"aria": True})
+        layer = layer.encode(description="tip:N")
+    return layer
 
 
 def fitted(chart: Any, width: int, height: Any) -> Any:
@@ -85,7 +135,16 @@ def axis_title(text: str) -> alt.TitleParams:
     import altair as alt
 
     return alt.TitleParams(
-        text, orient="bottom", anchor="middle", font=_FONT, fontSize=12, fontWeight="normal", color=MUTED
+        text, orient="bottom", anchor="middle", offset=8, font=_FONT, fontSize=12, fontWeight="normal", color=MUTED
+    )
+
+
+def heading(text: str) -> alt.TitleParams:
+    """The name of a panel, over it."""
+    import altair as alt
+
+    return alt.TitleParams(
+        text, anchor="start", frame="group", offset=6, font=_FONT, fontSize=13, fontWeight="bold", color=INK
     )
 
 
@@ -101,25 +160,77 @@ def panels(field: str, order: Sequence[str], width: float) -> alt.Facet:
     )
 
 
+def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """The Vega-Lite specification of ``chart``, with data and tooltips, every text of it fit to be shown.
+
+    The renderer ends the process at some characters that can't be seen, such as NUL.
+    """
+    found: dict[str, Any] = _shown(chart.to_dict(validate=False))
+    return found
+
+
+def _shown(part: Any) -> Any:
+    if isinstance(part, str):
+        return part if part.isprintable() else readable(part, len(part))
+    if isinstance(part, dict):
+        return {_shown(name): _shown(value) for name, value in part.items()}
+    return [_shown(value) for value in part] if isinstance(part, list | tuple) else part
+
+
 def to_svg(chart: alt.TopLevelMixin) -> str:
     """``chart`` as an SVG document in its own colours, for a paper or a file."""
     import altair
     import vl_convert
 
     version = ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    return str(vl_convert.vegalite_to_svg(chart.to_dict(), vl_version=version))
-
-
-def inline_svg(chart: alt.TopLevelMixin, name: str) -> str:
-    """``chart`` as an element to place in a page; ``name`` keeps its inner ids apart from those of other charts."""
-    svg = to_svg(chart)
+    svg = str(vl_convert.vegalite_to_svg(specification(chart), vl_version=version))
     # The renderer counts its ids through all charts of a process; counted anew, the same chart is the same text.
-    for number, inner in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', svg))):
-        svg = svg.replace(f'id="{inner}"', f'id="{name}-{number}"').replace(f"url(#{inner})", f"url(#{name}-{number})")
+    for number, inner in enumerate(dict.fromkeys(_ID.findall(svg))):
+        svg = _renamed(svg, inner, f"{_PART}{number}")
+    return svg
+
+
+def inline_svg(svg: str, name: str) -> str:
+    """``svg`` as an element to place in a page; ``name`` keeps its inner ids apart from those of other charts.
+
+    What its marks say (`told`) is their title, which a browser shows when they are pointed at.
+    """
+    svg = compact(svg)
+    for inner in _ID.findall(svg):
+        svg = _renamed(svg, inner, f"{name}-{inner.removeprefix(_PART)}")
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"| version="[^"]*"', "", svg)
     for colour, variable in _VARIABLES.items():
         svg = re.sub(rf'="{colour}"', f'="var(--{variable})"', svg, flags=re.IGNORECASE)
     return svg
+
+
+def compact(svg: str) -> str:
+    """The same picture in fewer characters, and what marks say as their titles.
+
+    The renderer repeats the font at every text, states defaults, draws empty frames, and gives coordinates to a
+    trillionth of a pixel.
+    """
+    svg = _LABELLED.sub(_titled, svg)
+    svg = _EMPTY.sub("", _NEEDLESS.sub("", svg))
+    svg = _GEOMETRY.sub(lambda found: f'{found[1]}{_LONG.sub(_rounded, found[2])}"', svg)
+    return svg.replace("<svg ", f'<svg font-family="{_FONT}" ', 1)
+
+
+def _titled(found: re.Match[str]) -> str:
+    """A mark with its label as title; axes and legends lose theirs, since the picture as a whole has one."""
+    tag, before, label, after, end = found.groups()
+    if 'role="graphics-symbol"' not in after or re.search(r'roledescription="(axis|legend)"', after):
+        return f"<{tag}{before}{after}{end}"
+    title = f"<title>{label}</title>"
+    return f"<{tag}{before}{after}>{title}" + (f"</{tag}>" if end == "/>" else "")
+
+
+def _renamed(svg: str, inner: str, name: str) -> str:
+    return svg.replace(f' id="{inner}"', f' id="{name}"').replace(f"url(#{inner})", f"url(#{name})")
+
+
+def _rounded(found: re.Match[str]) -> str:
+    return f"{float(found[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def nice_top(highest: float) -> float:

@@ -5,25 +5,21 @@ A row is a plain dict of numbers and texts. NaN is None here, and the texts are 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from cotlens.analyze import Effect
 from cotlens.analyze.sets import ALL
 from cotlens.report.text import readable
 
 __all__ = [
-    "SET_NAMES",
     "Row",
     "accuracy_rows",
     "clean",
     "compared",
     "comparison_rows",
     "concept_order",
-    "effect_rows",
     "labelled_by_layer",
     "percentages",
     "step_rows",
@@ -34,7 +30,6 @@ Row = dict[str, Any]
 
 _PUBLISHED = ("add", "subtract", "multiply", "divide", "equals", "formula", "logic")
 _ON_EACH_SIDE = 2
-SET_NAMES = {"none": "untouched", "reasoning": "reasoning neurons", "random": "random neurons"}
 
 
 def concept_order(found: Iterable[str]) -> list[str]:
@@ -123,34 +118,6 @@ def step_rows(steps: pl.DataFrame, names: Mapping[str, str], least_share: float 
                 smooth = sum((other["frequency"] or 0) * other["steps"] for other in near) / weight
                 rows.append(row | {"variant": name, "smooth": smooth})
     return rows
-
-
-def effect_rows(effects: Sequence[Effect]) -> tuple[list[Row], list[Row]]:
-    """One row per neuron set; and one per draw, with its place above the line of its set's mean."""
-    sets = [
-        {"set": SET_NAMES[e.set], "draws": e.draws, "questions": e.questions, "accuracy": e.accuracy}
-        | {"low": e.low, "high": e.high, "answered": e.answered}
-        for e in effects
-    ]
-    draws = [{"set": SET_NAMES[e.set], "draw": n, "accuracy": a} for e in effects for n, a in enumerate(e.by_draw)]
-    return sets, _stacked(draws)
-
-
-def _stacked(draws: Sequence[Row]) -> list[Row]:
-    """Draws above their mean's line, those of equal accuracy on top of each other: ``offset`` from -1, the top, to 1.
-
-    A set with one draw needs no point beside its mean.
-    """
-    drawn = Counter(row["set"] for row in draws)
-    same = Counter((row["set"], row["accuracy"]) for row in draws)
-    placed: Counter[tuple[str, float]] = Counter()
-    stacked = []
-    for row in draws:
-        if drawn[row["set"]] > 1:
-            pile = row["set"], row["accuracy"]
-            stacked.append(row | {"offset": -0.28 - placed[pile] * min(0.24, 0.7 / same[pile])})
-            placed[pile] += 1
-    return stacked
 
 
 def percentages(row: Row, *fields: str) -> Row:

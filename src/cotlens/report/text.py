@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 
-from cotlens.tokens import visible
+from cotlens.tokens import readable
 
-__all__ = ["count", "decimal", "duration", "joined", "p_text", "percent", "readable", "span"]
+__all__ = [
+    "count",
+    "decimal",
+    "duration",
+    "joined",
+    "p_text",
+    "percent",
+    "points",
+    "points_span",
+    "readable",
+    "real_span",
+    "span",
+]
 
 #: Shown for a number that there isn't.
 NOTHING = "–"
-
-
-def readable(text: str, most: int = 2000) -> str:
-    """``text`` with its spaces and line breaks as they are, and whatever could hide or act escaped as in `visible`."""
-    cut = text if len(text) <= most else text[: most - 1] + "…"
-    return "".join(char if char in " \n" else visible(char) for char in cut)
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -30,8 +36,31 @@ def span(low: float | None, high: float | None, digits: int = 1) -> str:
     return f"{100 * low:.{digits}f}–{100 * high:.{digits}f}%"
 
 
+def points(share: float | None, digits: int = 1) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    if share is None or not math.isfinite(share):
+        return NOTHING
+    return f"{100 * share:+.{digits}f}".replace("-", "−")
+
+
+def points_span(low: float | None, high: float | None, digits: int = 1) -> str:
+    """An interval of differences, ``−1.2 to +0.4``."""
+    if low is None or high is None or not math.isfinite(low + high):
+        return NOTHING
+    return f"{points(low, digits)} to {points(high, digits)}"
+
+
 def decimal(number: float | None, digits: int = 2) -> str:
-    return NOTHING if number is None or not math.isfinite(number) else f"{number:,.{digits}f}"
+    if number is None or not math.isfinite(number):
+        return NOTHING
+    return f"{number:,.{digits}f}".replace("-", "−")
+
+
+def real_span(low: float | None, high: float | None, digits: int = 2) -> str:
+    """An interval of numbers, ``0.43 to 0.61``."""
+    if low is None or high is None or not math.isfinite(low + high):
+        return NOTHING
+    return f"{low:,.{digits}f} to {high:,.{digits}f}".replace("-", "−")
 
 
 def count(number: int | None, noun: str = "", plural: str = "") -> str:

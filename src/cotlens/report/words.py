@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from cotlens.analyze import Effect
 from cotlens.config import RunConfig
 from cotlens.report.names import variant_names
 from cotlens.report.tables import Row
-from cotlens.report.text import count, decimal, joined, p_text, percent, readable, span
+from cotlens.report.text import count, decimal, joined, percent, readable, span
 
 __all__ = [
     "accuracy_words",
@@ -17,16 +15,12 @@ __all__ = [
     "difference_words",
     "failure_words",
     "frequency_words",
-    "intervention_words",
     "length_words",
     "opening_words",
 ]
 
-_ALPHA = 0.05
 #: More variants than this are counted, not listed, in a sentence.
 _MOST_NAMED = 4
-#: Untouched accuracy under which an intervention has little room to lower it.
-_LITTLE_ROOM = 0.1
 
 
 def opening_words(config: RunConfig, problems: int, discovered: int, reasoning: int, concepts: int) -> str:
@@ -118,58 +112,6 @@ def apart_words(rows: Sequence[Row], together: str = "all") -> str:
     text += f" ({joined(names)})" if names else ""
     text += f", in {len(below)} wholly below" if below else ", in none wholly below"
     return text + "; no correction is made for the number of cells."
-
-
-def intervention_words(effects: Sequence[Effect], p_value: float, config: RunConfig, neurons: int) -> list[str]:
-    """What editing the reasoning neurons did, beside random ones; the last sentences are the limits of the test."""
-    found = {effect.set: effect for effect in effects}
-    if not neurons:
-        return ["No neuron was confirmed as a reasoning neuron, so there was none to edit and nothing to compare."]
-    if "reasoning" not in found:
-        return ["No draw was asked for (intervene.reasoning_draws is 0), so the reasoning neurons were not edited."]
-    done = "corrupted by noise" if config.intervene.kind == "noise" else "set to zero"
-    what = "the reasoning neuron" if neurons == 1 else f"the {count(neurons)} reasoning neurons"
-    variant = variant_names(config.prompt.variants)[config.intervene.variant]
-    text = f"With {what} {done}, accuracy under {variant} was {_drawn(found['reasoning'])}"
-    if "none" in found:
-        text += f", against {percent(found['none'].accuracy)} untouched"
-    if "random" not in found:
-        return [
-            text + ".",
-            "No random sets were edited (intervene.control_draws is 0), so no effect of these neurons in particular "
-            "can be shown.",
-        ]
-    text += f" and {_drawn(found['random'])} with as many random neurons {done}; one-sided {p_text(p_value)}."
-    return [text, _verdict(found, p_value), *_limits(found, p_value, found["random"].draws)]
-
-
-def _verdict(found: dict[str, Effect], p_value: float) -> str:
-    fell = "none" not in found or found["reasoning"].accuracy < found["none"].accuracy
-    if fell and math.isfinite(p_value) and p_value <= _ALPHA:
-        return (
-            "In this run, accuracy was lower than with the random sets: the answers to these questions depend more on "
-            "the reasoning neurons than on random neurons of the same layers."
-        )
-    return "No effect beyond that of random neurons is shown."
-
-
-def _limits(found: dict[str, Effect], p_value: float, draws: int) -> list[str]:
-    limits = []
-    floor = 1 / (1 + draws)
-    if p_value > _ALPHA and floor > _ALPHA:
-        limits.append(
-            f"With {count(draws, 'random draw')} p cannot fall below {floor:.2f}, so this run could not have shown an "
-            f"effect at the 5% level; set intervene.control_draws to {math.ceil(1 / _ALPHA) - 1} or more."
-        )
-    if "none" in found and found["none"].accuracy < _LITTLE_ROOM:
-        limits.append("An untouched accuracy this low leaves little room for a fall.")
-    return limits
-
-
-def _drawn(effect: Effect) -> str:
-    if effect.draws == 1:
-        return f"{percent(effect.accuracy)} (interval {span(effect.low, effect.high)}; one draw)"
-    return f"{percent(effect.accuracy)} (mean of {effect.draws} draws, {span(effect.low, effect.high)})"
 
 
 def _accuracy(row: Row) -> str:

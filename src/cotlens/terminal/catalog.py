@@ -1,4 +1,4 @@
-"""The models at hand, and what one of them is."""
+"""The models at hand, and what one of them is; the protocols."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["model_card", "model_table"]
+__all__ = ["model_card", "model_table", "protocol_table"]
 
 
 def model_table(found: dict[str, Any]) -> RenderableType:
@@ -35,6 +35,15 @@ def model_card(found: dict[str, Any]) -> RenderableType:
     for name, value in _facts(found):
         table.add_row(name, Text(value))
     return Group(Text(found["name"], style="bold"), table)
+
+
+def protocol_table(found: dict[str, str]) -> RenderableType:
+    """`cotlens.protocols.PROTOCOLS`."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, what in found.items():
+        table.add_row(Text(name, style="bold"), what)
+    note = Text("`cotlens protocols NAME` prints one; `cotlens run CONFIG --protocol NAME` follows it.", style="dim")
+    return Group(table, Text(""), note)
 
 
 def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -74,6 +83,7 @@ def _cached_table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         notes = [] if row["complete"] else ["fetched in part"]
         notes += ["brings code"] if row["own_code"] else []
+        notes += ["not supported"] if row["refused"] else []
         table.add_row(
             Text(row["name"], style="bold"), row["architecture"] or row["model_type"], _number(row["layers"]),
             _number(row["width"]), row["quantisation"] or row["dtype"] or "", _size(row["size_bytes"]),

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from cotlens.tokens import visible
 
-__all__ = ["atlas_line", "neuron_panel", "search_tables", "trace_table"]
+__all__ = ["atlas_line", "neuron_panel", "search_tables", "trace_line", "trace_table"]
 
 #: Tokens of each neuron in the table of a search.
 _TOKENS = 6
@@ -71,6 +71,11 @@ def trace_table(found: dict[str, Any]) -> RenderableType:
         style="dim",
     )
     return Group(table, Text(""), note)
+
+
+def trace_line(found: dict[str, Any]) -> RenderableType:
+    """The page that ``cotlens trace --html`` wrote."""
+    return Text(f"{found['file']}: {found['tokens']:,} tokens; open it in a browser")
 
 
 def search_tables(found: dict[str, Any]) -> RenderableType:

@@ -22,11 +22,14 @@ _STAGES = {
     "generate": "Answering questions",
     "discover": "Discovering neurons",
     "project": "Projecting neurons",
+    "similar": "Comparing neurons",
     "label": "Labelling neurons",
     "reread": "Rereading texts",
     "analyze": "Analysing",
-    "intervene": "Corrupting neurons",
+    "intervene": "Editing neurons",
+    "specificity": "Reading plain text",
     "report": "Writing the report",
+    "index": "Indexing activity",
 }
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cotlens.terminal.effects import effect_table
 from cotlens.terminal.judges import reliability_table
 
 __all__ = ["files_written", "rescored_table", "summary"]
@@ -24,8 +24,10 @@ def summary(found: dict[str, Any]) -> RenderableType:
         parts.append(_frequency_table(found["frequencies"]))
     if "reliability" in found:
         parts.append(reliability_table(found["reliability"], found["label_mode"]))
-    if "interventions" in found:
-        parts.append(_intervention_table(found["interventions"], found["intervention_p_value"]))
+    if "effects" in found:
+        parts.append(effect_table(found["effects"]))
+    elif found["stages"].get("intervene") == "done":
+        parts.append(Text("Interventions: no table of effects; the run was made by an earlier version", style="yellow"))
     unfinished = [stage for stage, status in found["stages"].items() if status != "done"]
     if unfinished:
         parts.append(Text(f"Not finished: {', '.join(unfinished)}", style="yellow"))
@@ -101,22 +103,6 @@ def _frequency_table(rows: list[dict[str, Any]]) -> Table:
             own, random = (by_place.get((variant, concept, kind)) for kind in ("concept", "random"))
             cells.append(f"{_percent(own)} ({_percent(random)})")
         table.add_row(variant, *cells)
-    return table
-
-
-def _intervention_table(rows: list[dict[str, Any]], p_value: float) -> Table:
-    caption = "" if math.isnan(p_value) else f"Reasoning below random: p = {p_value:.2f}"
-    table = Table(
-        title="Accuracy that remains when neurons are corrupted", caption=caption, min_width=60,
-        title_justify="left", caption_justify="left", box=None, padding=(0, 2, 0, 0),
-    )  # fmt: skip
-    for name in ("set", "draws", "accuracy", "range"):
-        table.add_column(name, justify="left" if name == "set" else "right")
-    for row in rows:
-        table.add_row(
-            {"none": "untouched"}.get(row["set"], row["set"]), str(row["draws"]), f"{row['accuracy']:.1%}",
-            f"{row['low']:.1%} to {row['high']:.1%}",
-        )  # fmt: skip
     return table
 
 
