@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -42,6 +43,14 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--judge", "openai/x", "--max-cost-usd", "1"], 2, "price of openai/x is not known"),
         (["--judge", "openai/x", "--judge-base-url", "ftp://x"], 2, "expected a URL such as"),
         (["--judge-base-url", "http://a/v1", "--judge-base-url", "http://b/v1"], 2, "write JUDGE=URL for each"),
+        (["--judge", "openai/x", "--judge-base-url", "openai/y=http://a/v1"], 2, "'openai/y' is no judge of this run"),
+        (["--judge", "openai/x", "--judge", "anthropic/y", "--judge-base-url", "http://a/v1"], 2, "one URL for judges"),
+        (["--judge", "openai/x", "--judge", "anthropic/y", "--judge-api-key", "sk-one"], 2, "one key for judges"),
+        (
+            ["--judge", "openai/x", "--judge-api-key", "sk-\u00e9"],
+            4,
+            "--judge-api-key holds characters that no key has",
+        ),
         (["--judge", "azure/x"], 2, "AZURE_OPENAI_ENDPOINT"),
         (["--judge", "mock/none.yaml"], 2, "none.yaml: no such file"),
         (["--judge", "hf/no-such-model-here"], 3, "no-such-model-here"),
@@ -67,7 +76,7 @@ def test_a_dry_run_tells_the_price_without_a_key(run_dir: Path, tmp_path: Path) 
     found = json.loads(cotlens(tmp_path, *words, "--json").stdout)
     assert found["judges"][0]["calls"] == found["questions"]["all"]
     assert 0 < found["about_usd"] < found["at_most_usd"]
-    assert "Nothing was asked" in cotlens(tmp_path, *words).stdout
+    assert "Nothing was asked" in cotlens(tmp_path, *words, "--ask-again").stdout
 
 
 def test_labels_from_a_server_on_this_machine(tmp_path: Path) -> None:
@@ -82,6 +91,9 @@ def test_labels_from_a_server_on_this_machine(tmp_path: Path) -> None:
         assert len(server.requests) == calls, "what is done is not asked again"
     for part in ("How far the judge can be trusted", "yes on random neurons", "openai/local and lexicon", "kappa"):
         assert part in done.stdout
+    assert re.search(r"lexicon +candidates confirmed +12 +100\.0% ", done.stdout)
+    assert re.search(r"Candidates confirmed\s+concept.*\nadd +9 of 9, .*to 100\.0% +9 of 9, ", done.stdout)
+    assert re.search(r"\nsubtract +0 of 3, 0\.0% to .* 3 of 3, ", done.stdout)
     measures = {row["measure"] for row in found["reliability"]}
     assert measures >= {"random", "shuffled", "retest", "kappa", "yield"}
 

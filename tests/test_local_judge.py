@@ -1,5 +1,6 @@
 """A local model judges by the probabilities of two words."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +9,11 @@ import pytest
 import torch
 
 from cotlens import LanguageModel
-from cotlens.config import LabelConfig
+from cotlens.config import LabelConfig, RunConfig
 from cotlens.judge.prompt import words_only
 from cotlens.judge.protocol import DetectionQuestion, Question
 from cotlens.local_judge import LocalJudge, yes_and_no
+from cotlens.pipeline import STAGES, local_judge
 
 QUESTION = Question("add", "Do these tokens express addition?", frozenset(), (" plus", " sum"))
 
@@ -77,5 +79,21 @@ def test_identity_follows_model_and_question(llama_folder: Path) -> None:
 
 def test_a_question_that_is_too_long_gets_no_verdict(llama_folder: Path) -> None:
     reply = judge(llama_folder).ask(replace(QUESTION, tokens=tuple(f"word {n} of many" for n in range(400))))
-    assert (reply.status, reply.verdict) == ("failed", None)
+    assert (reply.status, reply.verdict, reply.lasting) == ("failed", None, True)
     assert "2040" in reply.reason
+
+
+def test_its_weights_are_part_of_the_key_and_its_precision_is_its_own(llama_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "judge"
+    shutil.copytree(llama_folder, folder)
+    label = LabelConfig(judge=f"hf/{folder}")
+    key = STAGES["label"].settings(RunConfig(label=label))
+    assert STAGES["label"].settings(RunConfig(label=label)) == key
+    weights = next(folder.glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
+    assert STAGES["label"].settings(RunConfig(label=label)) != key
+    for given, expected in ((None, torch.float32), ("bfloat16", torch.bfloat16)):
+        settings = LabelConfig(local_dtype=given)
+        config = RunConfig(model={"device": "cpu"}, label=settings)
+        made = local_judge(config)(str(llama_folder), settings)
+        assert next(made._lm.model.parameters()).dtype == expected

@@ -255,7 +255,7 @@ def label(
     concurrency: Concurrency = None,
     dry_run: DryRun = False,
     ask_again: Annotated[
-        bool, typer.Option("--ask-again", help="Ask anew what a judge refused or answered unreadably.")
+        bool, typer.Option("--ask-again", help="Ask anew what a judge refused, answered unreadably, or could not take.")
     ] = False,
     overrides: Overrides = None,
     device: Device = None,
@@ -271,9 +271,9 @@ def label(
     flags = _flags(device=device, batch_size=batch_size)
     flags |= _judge_flags(judge, judge_base_url, judge_api_version, judge_api_key, concepts, open_labels)
     flags |= _cost_flags(max_cost_usd, max_calls, price_in, price_out, concurrency)
-    config = load_config(overrides=overrides or (), flags=flags, base=open_run(run_dir).config)
+    config = load_config(overrides=overrides or (), flags=flags, base=_with_judges(open_run(run_dir).config, judge))
     if dry_run:
-        _estimate(config, run_dir, as_json)
+        _estimate(config, run_dir, as_json, ask_again)
     else:
         _run(config, run_dir, new_run=False, as_json=as_json, stage="label", ask_again=ask_again)
 
@@ -688,7 +688,7 @@ def _run(
     _show(finished, as_json)
 
 
-def _estimate(config: RunConfig, out: Path, as_json: bool) -> None:
+def _estimate(config: RunConfig, out: Path, as_json: bool, ask_again: bool = False) -> None:
     """What judging would cost, in a run whose neurons are projected already."""
     from cotlens import terminal
     from cotlens.concepts.estimate import estimate
@@ -698,7 +698,7 @@ def _estimate(config: RunConfig, out: Path, as_json: bool) -> None:
     validate(config, with_inputs=False)
     run = open_run(out)
     run.manifest.config = config
-    _print(estimate(run, local_judge(config)), as_json, terminal.estimate_table)
+    _print(estimate(run, local_judge(config), ask_again), as_json, terminal.estimate_table)
 
 
 def _show(run: Run, as_json: bool) -> None:
@@ -787,6 +787,16 @@ def _flags(
         "seed": seed,
         "prompt.chat": chat,
     }
+
+
+def _with_judges(config: RunConfig, judges: list[str] | None) -> RunConfig:
+    """A run's settings without the servers of judges that others take the place of."""
+    if not judges:
+        return config
+    from cotlens.judge.registry import kept_servers
+
+    label = config.label.model_copy(update={"base_url": kept_servers(config.label, judges)})
+    return config.model_copy(update={"label": label})
 
 
 def _judge_flags(

@@ -239,7 +239,8 @@ class LabelConfig(_Section):
     open_neurons: PositiveInt = 200
     """In the mode ``open``: how many neurons are judged, those active most often."""
     random_controls: int = Field(default=100, ge=0)
-    """Questions about random neurons that are mixed in; a yes is a false positive."""
+    """Questions about random neurons that are mixed in; a yes is a false positive. In the mode ``open``: how many are
+    named, to compare with."""
     shuffled_controls: int = Field(default=100, ge=0)
     """Questions about the judged neurons' own tokens dealt anew; a yes is a false positive."""
     retests: int = Field(default=50, ge=0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from cotlens.types import Problem, Progress, Silent
 if TYPE_CHECKING:
     from cotlens.judge import Judge
     from cotlens.model.language_model import LanguageModel
+    from cotlens.model.source import ModelSource
 
 __all__ = ["STAGES", "Stage", "run_pipeline", "validate"]
 
@@ -42,6 +43,8 @@ class Study:
     """Whether judges are asked anew what they gave no verdict on."""
     failed: str = ""
     """What could not be done, though all stages ended."""
+    unfinished: bool = False
+    """Whether it may be done when the stage runs again."""
 
     @cached_property
     def lm(self) -> LanguageModel:
@@ -121,14 +124,19 @@ def _label(study: Study) -> None:
     from cotlens.concepts import label_stage
 
     run = study.run
-    before = run.manifest.stages["label"].parts.get("concepts.parquet")
-    failed = label_stage(run, study.progress, local_judge(run.config), study.ask_again)
+    before = dict(run.manifest.stages["label"].parts)  # none if it was never labelled with these settings
+    left = label_stage(run, study.progress, local_judge(run.config), study.ask_again)
     after = run.manifest.stages["label"].parts["concepts.parquet"]
-    if before is not None and before.sha256 != after.sha256:
+    if not before or ("concepts.parquet" in before and before["concepts.parquet"].sha256 != after.sha256):
         run.forget(name for name, stage in STAGES.items() if name != "label" and "label" in _needed(stage.name))
-    if failed:
+    study.unfinished = left.passing > 0
+    if left.lasting:
         study.failed = (
-            f"{failed} questions got no reply from the judge and count as not answered; to ask them again: "
+            f"questions that a judge can't take count as not answered: {left.lasting:,}, such as: {left.reason}"
+        )
+    if left.passing:
+        study.failed = (
+            f"questions that got no reply from a judge count as not answered: {left.passing:,}; to ask them again: "
             f"cotlens label {run.path}"
         )
 
@@ -243,7 +251,7 @@ def run_pipeline(
             if run.begin(stage.name, keys[stage.name], content_hash(stage.tables(config)) if stage.tables else ""):
                 started = time.monotonic()
                 stage.work(study)
-                if not (stage.name == "label" and study.failed):
+                if not (stage.name == "label" and study.unfinished):
                     run.finish(stage.name, time.monotonic() - started)
         if study.failed:
             raise ItemsFailedError(study.failed)
@@ -297,12 +305,12 @@ def check_keys(config: RunConfig) -> None:
 
 
 def local_judge(config: RunConfig) -> Callable[[str, LabelConfig], Judge]:
-    """Makes judges that are models on this machine; they run where the studied model does."""
+    """Makes judges that are models on this machine; they run where the studied model does, by default as precisely."""
 
     def make(model: str, settings: LabelConfig) -> Judge:
         from cotlens.local_judge import LocalJudge
 
-        return LocalJudge(model, settings, config.model.device, config.model.dtype)
+        return LocalJudge(model, settings, config.model.device, settings.local_dtype or config.model.dtype)
 
     return make
 
@@ -361,7 +369,30 @@ def _label_key(config: RunConfig) -> list[Any]:
         (c.id, c.name, c.question, c.description, c.negatives, sorted(c.seeds), sorted(c.words))
         for c in load_concepts(config.label.concepts)
     ]
-    return [config.label.model_dump(exclude=set(LABEL_OPERATIONAL)), concepts]
+    unused = {"local_dtype"} if config.label.local_dtype is None else set()
+    return [config.label.model_dump(exclude=unused | LABEL_OPERATIONAL), concepts, *_judge_files(config.label)]
+
+
+def _judge_files(settings: LabelConfig) -> list[str]:
+    """Hashes of what the replies of judges on this machine depend on: the file of a mock, the weights of a model."""
+    from cotlens.judge.registry import judge_inputs
+
+    weights = [_weights(name.removeprefix("hf/")) for name in settings.judges if name.startswith("hf/")]
+    return [found for found in (*judge_inputs(settings), *weights) if found]
+
+
+def _weights(model: str) -> str:
+    from cotlens.model.source import resolve_model
+
+    source = resolve_model(model)
+    stamps = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in source.weight_files())
+    return _fingerprint(source, stamps)
+
+
+@lru_cache(maxsize=8)
+def _fingerprint(source: ModelSource, stamps: tuple[object, ...]) -> str:
+    """Read once as long as ``stamps``, size and time of the files, are the same; large weights take seconds."""
+    return str(source.fingerprint()["fingerprint"])
 
 
 def _asked_key(config: RunConfig) -> list[Any]:

@@ -23,6 +23,7 @@ def summarize(run: Run) -> dict[str, Any]:
         found["reasoning_neurons"] = run.concepts().select("layer", "neuron").unique().height
         found["discovered_neurons"] = run.neurons().height
         if "reliability.parquet" in manifest.stages["label"].parts:  # a run labelled before judges were tested has none
+            found["label_mode"] = manifest.config.label.mode
             found["reliability"] = run.reliability().fill_nan(None).to_dicts()
     if run.is_done("analyze"):
         found["accuracy"] = run.analysis("accuracy").to_dicts()

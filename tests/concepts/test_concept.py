@@ -31,6 +31,18 @@ def test_a_users_file_has_the_same_form(tmp_path: Path) -> None:
     assert concept.words == {"red", "blue", "green"}
 
 
+def test_a_concept_without_a_name_goes_by_its_id(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("- {id: colour, seeds: [red, blue], question: 'A colour?'}\n")
+    [concept] = load_concepts(str(file))
+    assert (concept.id, concept.name) == ("colour", "colour")
+
+
+def test_the_example_is_the_published_set_without_logical_connection() -> None:
+    example = Path(__file__).parents[2] / "examples/concepts/without-logic.yaml"
+    assert load_concepts(str(example)) == [concept for concept in load_concepts() if concept.id != "logic"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -44,5 +44,13 @@ def test_verdicts_on_one_neuron_count_as_one_when_resampled() -> None:
     assert together.high - together.low > 1.3 * (apart.high - apart.low)
 
 
+def test_answers_may_be_names() -> None:
+    # Observed agreement 15/25; expected (2 * 2 + 2 * 2) / 25, of sum and of none.
+    found = kappa(["sum", "sum", "none", "none", "tree"], ["sum", "leaf", "none", "none", "sum"])
+    assert found.value == pytest.approx((15 - 8) / (25 - 8))
+    assert kappa(["sum"] * 4 + ["tree"], ["sum"] * 4 + ["tree"]).value == 1.0
+    assert math.isnan(kappa(["sum"] * 4, ["sum"] * 4).value)
+
+
 def test_the_same_seed_gives_the_same_interval() -> None:
     assert kappa(*table(20, 5, 10, 15)) == kappa(*table(20, 5, 10, 15))

@@ -1,19 +1,24 @@
 """The stage ``label`` on a run made by hand: what is asked, what is written, what is known of the judge afterwards."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import yaml
-from tests.judge_server import fail, say, serve_judge
+from tests.judge_server import Request, fail, say, serve_judge, text
 from tests.labelled_run import make_projected_run
 
 from cotlens.concepts import label_stage, load_concepts
 from cotlens.concepts.estimate import estimate
 from cotlens.concepts.stage import planned
 from cotlens.errors import InputError, ItemsFailedError, JudgeStoppedError
+from cotlens.judge import JUDGES, Judgement, Question
+from cotlens.judge.lexicon import LexiconJudge
+from cotlens.judge.prompt import render
 from cotlens.pipeline import run_pipeline
 from cotlens.store import Run, RunWriter, open_run
 from cotlens.types import Silent
@@ -124,22 +129,113 @@ def test_open_labels_are_named_and_merged(tmp_path: Path) -> None:
     assert set(kept.concepts()["concept"]) == {"sum", "addition", "subtraction"}, "without groups names stay"
 
 
-def test_names_are_merged_by_the_judge_and_the_most_frequent_stands_for_all() -> None:
-    from cotlens.concepts.naming import concept_id, merge_names, plain_name
+def test_names_are_compared_and_not_only_whether_there_is_one(tmp_path: Path) -> None:
+    """One judge says sum and the other addition, which are one; about a third they differ; all are asked twice."""
+    first = [
+        {"token": " sum", "name": "sum"},
+        {"token": " minus", "name": "subtraction"},
+        {"groups": [["addition", "sum"], ["colour"], ["subtraction"]], "name": "none"},
+    ]
+    other = [{"token": " sum", "name": "addition"}, {"token": " minus", "name": "colour"}, {"name": "none"}]
+    judges = [mock(tmp_path, *rules, name=name) for name, rules in (("first", first), ("other", other))]
+    settings = {"mode": "open", "open_neurons": 200, "shuffled_controls": 0, "retests": 200}
+    run = make_projected_run(tmp_path / "run", judge=judges[0], second_judges=judges[1:], **settings)
+    done = label(run)
+    assert set(done.concepts()["concept"]) == {"sum", "subtraction"}, "the first decides what a group is called"
+    total = run.reliability().filter(measure="agreement")["total"][0]
+    subtracting = done.concepts().filter(concept="subtraction").height
+    assert value(done, "agreement")[:2] == (total - subtracting, total)
+    assert value(done, "retest") == (total, total, 1.0)
+    assert 0 < value(done, "kappa")[2] < 1
 
-    names = ["Addition", "sums", "the sum", "addition", "additions", "colour", "none"]
-    asked = []
 
-    def ask(question: object) -> dict[str, object]:
-        asked.append(question.question.names)
-        return {"answer": (("addition", "sum"), ("colour",))}
+def test_another_name_when_asked_again_is_another_answer(tmp_path: Path) -> None:
+    with serve_judge() as server:
+        turn = {}
 
-    merged = merge_names(names, ask)
-    assert asked == [("addition", "colour", "sum")]
-    assert merged == dict.fromkeys(names[:5], "addition") | {"colour": "colour", "none": "none"}
-    assert plain_name(" “Units of Length” ") == "units of length"
-    assert plain_name("glass") == "glass"
-    assert concept_id("unit of length") == "unit_of_length"
+        def rule(request: Request) -> None:
+            if '"groups"' in request.prompt:
+                names = re.findall(r'^"(.*)"$', request.prompt, flags=re.MULTILINE)
+                return text(json.dumps({"id": request.id, "groups": [[name] for name in names]}))(request)
+            turn[request.id] = turn.get(request.id, 0) + 1
+            name = "one" if turn[request.id] == 1 else "other"
+            reply = {"id": request.id, "name": name, "reason": "r", "confidence": 1}
+            return text(json.dumps(reply))(request)
+
+        server.rule = rule
+        run = make_projected_run(
+            tmp_path / "run", judge="openai/m", mode="open", open_neurons=20, retests=20, base_url=f"{server.url}/v1"
+        )
+        done = label(run)
+    assert value(done, "retest") == (0, 20, 0.0)
+    assert value(done, "yield") == (20, 20, 1.0)
+
+
+@pytest.mark.parametrize("mode", ["concepts", "open"])
+def test_controls_have_the_form_of_the_rest(mode: str, tmp_path: Path) -> None:
+    both = mock(tmp_path, {"verdict": "no", "name": "none"})
+    run = make_projected_run(tmp_path / "run", judge=both, mode=mode, show="both", open_neurons=20)
+    questions = planned(run, load_concepts())
+    kinds = {asked.kind for asked in questions}
+    assert kinds == {"label", "random", "shuffled", "retest"}
+    assert {len(asked.question.opposite) for asked in questions} == {10}
+    prompts = [render(asked.question, 1).user for asked in questions]
+    assert len({re.sub(r'".*"|q[0-9a-f]{10}|Question: .*', "", prompt) for prompt in prompts}) == 1
+    done = label(run)
+    assert value(done, "random")[1] == sum(asked.kind == "random" for asked in questions) > 0
+    assert {record["status"] for record in done.judgements()} == {"ok"}
+
+
+def test_random_neurons_of_open_labelling_are_none_of_the_most_active(tmp_path: Path) -> None:
+    run = make_projected_run(tmp_path / "run", judge=mock(tmp_path, {"name": "none"}), mode="open", open_neurons=30)
+    asked = planned(run, load_concepts())
+    chosen = {one.neuron for one in asked if one.kind == "label"}
+    random = [one for one in asked if one.kind == "random"]
+    assert len(chosen) == 30
+    assert random
+    assert not chosen & {one.neuron for one in random}
+    assert {(n.layer, n.sign) for n in (one.neuron for one in random)} <= {(n.layer, n.sign) for n in chosen}
+    assert {one.expected for one in random} == {None}, "it may well have a concept"
+    everyone = make_projected_run(tmp_path / "all", judge=run.config.label.judge, mode="open", open_neurons=500)
+    assert not [one for one in planned(everyone, load_concepts()) if one.kind == "random"]
+
+
+def test_names_that_could_not_be_merged_are_told_and_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("cotlens.judge.calls.Calls._put_off", lambda *_: None)
+    names = {" sum": "sum", " plus": "addition"}
+
+    def rule(request: Request) -> None:
+        name = next((name for token, name in names.items() if f'"␣{token.strip()}"' in request.prompt), "none")
+        text(json.dumps({"id": request.id, "name": name, "reason": "r", "confidence": 1}))(request)
+
+    def merging(request: Request) -> None:
+        groups = [["addition", "sum"]]
+        merges = '"groups"' in request.prompt
+        (text(json.dumps({"id": request.id, "groups": groups})) if merges else rule)(request)
+
+    with serve_judge() as server:
+        server.rule = lambda request: (fail(500) if '"groups"' in request.prompt else rule)(request)
+        run = make_projected_run(
+            tmp_path / "run",
+            judge="openai/m",
+            mode="open",
+            open_neurons=60,
+            base_url=f"{server.url}/v1",
+            max_attempts=2,
+        )
+        with pytest.raises(ItemsFailedError, match=r"got no reply.*: 1; to ask them again: cotlens label"):
+            run_pipeline(run.config, run.path, only="label")
+        assert "did not group names that may mean the same, so they stay apart: no reply after 2" in caplog.text
+        assert not open_run(run.path).is_done("label")
+        assert set(open_run(run.path).concepts()["concept"]) == {"sum", "addition"}
+        asked = len(server.requests)
+        server.rule = merging
+        again = run_pipeline(run.config, run.path, only="label")
+        assert again.is_done("label")
+        assert set(again.concepts()["concept"]) == {"sum"}
+        assert len(server.requests) == asked + 1
 
 
 def test_labels_are_checked_by_texts(tmp_path: Path) -> None:
@@ -151,6 +247,15 @@ def test_labels_are_checked_by_texts(tmp_path: Path) -> None:
     assert value(run, "specificity") == (9, 9, 1.0)
     with pytest.raises(InputError, match="lexicon can't read texts"):
         label(make_projected_run(tmp_path / "other", detection=2))
+
+
+def test_the_labels_of_the_run_are_checked_by_whoever_reads_texts(tmp_path: Path) -> None:
+    reader = mock(tmp_path, {"concept": "add", "verdict": "no"}, {"verdict": "no"})
+    settings = {"second_judges": [reader], "min_seeds": 3, "detection": 20, "detection_contexts": 3}
+    run = label(make_projected_run(tmp_path / "run", **settings))
+    assert set(run.concepts()["neuron"]) == {0}, "the lexicon's"
+    assert value(run, "sensitivity", judge=reader) == (0, 9, 0.0)
+    assert run.reliability().filter(measure="sensitivity")["judge"].to_list() == [reader]
 
 
 def test_the_lexicon_names_nothing(tmp_path: Path) -> None:
@@ -195,6 +300,85 @@ def test_questions_that_failed_are_told_and_asked_again(tmp_path: Path, monkeypa
         assert again.is_done("label")
         assert (2, 0, 1, "add") in again.concepts().rows()
         assert 0 < len(server.requests) - asked < 10, "only what failed is asked again"
+
+
+def test_what_a_judge_can_not_take_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(self: LexiconJudge, question: Question) -> Judgement:
+        if " w2x0y0" in question.tokens:
+            return Judgement("failed", None, "the question has 900 tokens, the judge reads 800", "", lasting=True)
+        return Judgement("ok", True, "r", "r")
+
+    monkeypatch.setattr(LexiconJudge, "ask", ask)
+    run = make_projected_run(tmp_path / "run")
+    with pytest.raises(ItemsFailedError, match=r"can't take.*: \d+, such as: the question has 900 tokens"):
+        run_pipeline(run.config, run.path, only="label")
+    done = open_run(run.path)
+    assert done.is_done("label")
+    failed = [record for record in done.judgements() if record["status"] == "failed"]
+    assert {record["verdict"] for record in failed} == {None}
+    assert (2, 0, 1, "add") not in done.concepts().rows()
+    run_pipeline(run.config, run.path, only="label")
+    assert open_run(run.path).judgements() == done.judgements(), "it is not asked again"
+    with pytest.raises(ItemsFailedError):
+        run_pipeline(run.config, run.path, only="label", ask_again=True)
+    again = [record for record in open_run(run.path).judgements() if record["status"] == "failed"]
+    assert len(again) == 2 * len(failed)
+
+
+def test_a_dry_run_counts_what_would_be_asked_again(tmp_path: Path) -> None:
+    with serve_judge() as server:
+        run = make_projected_run(tmp_path / "run", judge="openai/m", base_url=f"{server.url}/v1")
+        server.rule = lambda request: (text("") if "w2x0y0" in request.prompt else say())(request)
+        label(run)
+        refused = [record for record in run.judgements() if record["status"] == "refused"]
+        asked = len(server.requests)
+        assert estimate(run)["judges"][0]["calls"] == 0
+        calls = estimate(run, ask_again=True)["judges"][0]["calls"]
+        assert calls == len({record["question_hash"] for record in refused}) > 0
+        assert len(server.requests) == asked, "nothing was asked"
+        server.rule = say()
+        run_pipeline(run.config, run.path, only="label", ask_again=True)
+        assert len(server.requests) == asked + calls
+
+
+def test_the_version_of_the_texts_is_in_the_manifest(tmp_path: Path) -> None:
+    run = label(make_projected_run(tmp_path / "run"))
+    assert json.loads((run.path / "manifest.json").read_text())["config"]["label"]["prompt_version"] == 1
+
+
+def test_a_new_provider_keeps_an_account_of_its_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(JUDGES, "mine", replace(JUDGES["openai"], form="mine/MODEL", key="", url="MY_URL"))
+    with serve_judge() as server:
+        monkeypatch.setenv("MY_URL", f"{server.url}/v1")
+        prices = {"price_in_usd": 1.0, "price_out_usd": 1.0}
+        run = label(make_projected_run(tmp_path / "run", judge="mine/m", max_cost_usd=5.0, **prices))
+        lines = [json.loads(line) for line in (run.path / "calls.jsonl").read_text().splitlines()]
+        assert sum(line["sent"] for line in lines) == len(server.requests) > 20
+        assert sum(line.get("cost_usd", 0.0) for line in lines) == pytest.approx(440e-6 * len(server.requests))
+
+
+def test_without_calls_there_is_no_account_of_them(tmp_path: Path) -> None:
+    run = label(make_projected_run(tmp_path / "run"))
+    assert not (run.path / "calls.jsonl").exists()
+
+
+def test_a_mock_that_says_something_else_labels_anew(tmp_path: Path) -> None:
+    judge = mock(tmp_path, {"verdict": "yes"})
+    run = make_projected_run(tmp_path / "run", judge=judge)
+    assert run_pipeline(run.config, run.path, only="label").concepts().height == 12
+    mock(tmp_path, {"verdict": "no"})
+    assert run_pipeline(run.config, run.path, only="label").concepts().height == 0
+
+
+def test_what_was_made_from_other_labels_is_no_longer_shown(tmp_path: Path) -> None:
+    run = make_projected_run(tmp_path / "run")
+    run_pipeline(run.config, run.path, only="analyze")
+    assert open_run(run.path).is_done("analyze")
+    run_pipeline(run.config, run.path, only="label")
+    assert open_run(run.path).is_done("analyze"), "nothing was labelled anew"
+    stricter = run.config.model_copy(update={"label": run.config.label.model_copy(update={"min_seeds": 3})})
+    run_pipeline(stricter, run.path, only="label")
+    assert not open_run(run.path).is_done("analyze")
 
 
 def test_a_key_that_is_missing_stops_it_before_anything_is_done(tmp_path: Path) -> None:

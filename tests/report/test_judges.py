@@ -107,6 +107,32 @@ def test_a_judge_s_name_and_words_are_shown_as_text(page: Callable[..., str]) ->
     assert not [names for _, names in found if any(name.startswith("on") for name in names)]
 
 
+def test_replies_about_earlier_concepts_are_not_counted(measured: Callable[..., RunWriter]) -> None:
+    run = measured({"lexicon": ONE})
+    before = [reply for reply in label_replies(run) if reply["concept"] == "add"]
+    assert before == label_replies(run), "those about add are all that was asked"
+    path = run.path / "judgements.jsonl"
+    old = {"neuron": "L1N1", "sign": 1, "concept": "logic", "status": "ok", "verdict": True, "reason": "old"}
+    named = old | {"concept": "", "answer": "sum"}
+    path.write_text(path.read_text() + json.dumps(old) + "\n" + json.dumps(named) + "\n")
+    assert label_replies(run) == before
+
+
+def test_open_labelling_is_told_in_its_own_words(measured: Callable[..., RunWriter]) -> None:
+    run = measured({"mock/a": ONE})
+    label = run.config.label.model_copy(update={"mode": "open"})
+    run.manifest.config = run.config.model_copy(update={"label": label})
+    found = judge_exhibit(run)
+    assert found.sentences[0].startswith("Of 10 signed neurons about which the judge replied, it named a concept for 6")
+    assert found.sentences[1].startswith(
+        "Among questions mixed in to test it, it named a concept in 1 of 8 about random"
+    )
+    measures = [row[1] for row in found.judges.rows]
+    assert measures[1:5] == [
+        "Neurons named", "Random neurons named", "Shuffled tokens named", "Same name when asked again",
+    ]  # fmt: skip
+
+
 def test_controls_are_not_taken_for_labels(report_of: Callable) -> None:
     run = report_of().run
     path = run.path / "judgements.jsonl"

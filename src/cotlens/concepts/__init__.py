@@ -2,6 +2,6 @@
 
 from cotlens.concepts.candidates import lowest_layer, seeds_among
 from cotlens.concepts.concept import Concept, load_concepts
-from cotlens.concepts.stage import label_stage
+from cotlens.concepts.stage import Unanswered, label_stage
 
-__all__ = ["Concept", "label_stage", "load_concepts", "lowest_layer", "seeds_among"]
+__all__ = ["Concept", "Unanswered", "label_stage", "load_concepts", "lowest_layer", "seeds_among"]

@@ -39,7 +39,7 @@ class Concept:
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
     id: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)
-    name: str = Field(min_length=1)
+    name: str | None = Field(default=None, min_length=1)
     seeds: list[str] = Field(min_length=1)
     words: list[str] = []
     question: str = Field(min_length=1)
@@ -62,7 +62,7 @@ def load_concepts(path: str | None = None) -> list[Concept]:
 def _parse(text: str, where: str) -> list[Concept]:
     items = parse_yaml(text, where)
     if not isinstance(items, list) or not items:
-        raise DataError(f"{where}: expected a list of concepts, each with id, name, seeds and question")
+        raise DataError(f"{where}: expected a list of concepts, each with id, seeds and question")
     concepts = [_concept(item, f"{where}, concept {number}") for number, item in enumerate(items, start=1)]
     ids = [concept.id for concept in concepts]
     for concept_id in ids:
@@ -80,7 +80,9 @@ def _concept(item: object, where: str) -> Concept:
     if "" in seeds:
         raise DataError(f"{where}: seeds: a seed is empty, or holds nothing but spaces and quotation marks")
     words = seeds | frozenset(map(normalise, entry.words))
-    return Concept(entry.id, entry.name, seeds, words, entry.question, entry.description, tuple(entry.negatives))
+    return Concept(
+        entry.id, entry.name or entry.id, seeds, words, entry.question, entry.description, tuple(entry.negatives)
+    )
 
 
 def _explain(error: ValidationError) -> str:

@@ -26,8 +26,9 @@ _CHARACTERS, _REPLY = 3.0, 60
 _ADDED = 120
 
 
-def estimate(run: Run, local: LocalJudge | None = None) -> dict[str, Any]:
-    """Calls, tokens and price of labelling ``run``, for each of its judges; what is stored already is not counted.
+def estimate(run: Run, local: LocalJudge | None = None, ask_again: bool = False) -> dict[str, Any]:
+    """Calls, tokens and price of labelling ``run``, for each of its judges; what is stored already is not counted, but
+    for what `label_stage` would ``ask_again``.
 
     ``about_usd`` is an estimate for one call per question; ``at_most_usd`` is what would be set aside for them. Merging
     names and checking labels by texts, which depend on the answers, are not in it.
@@ -37,7 +38,7 @@ def estimate(run: Run, local: LocalJudge | None = None) -> dict[str, Any]:
     kinds = {kind: sum(asked.kind == kind for asked in questions) for kind in ("label", "random", "shuffled", "retest")}
     means = Means(Ledger(), Stop(), local, with_key=False)
     judges = [make_judge(name, config, means) for name in config.judges]
-    desk = Desk(Book(run.path / JUDGEMENTS), ReplyCache(reply_folder()))
+    desk = Desk(Book(run.path / JUDGEMENTS, ask_again), ReplyCache(None if ask_again else reply_folder()))
     rows = []
     for judge in judges:
         identities = [reply_identity(judge, asked) for asked in questions]

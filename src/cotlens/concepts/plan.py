@@ -1,6 +1,7 @@
 """Every question of a labelling run: those about candidates, and mixed in blind those that test the judge.
 
-- ``random``: a random neuron of a candidate's layer and sign, which passes no seed filter, asked for its concept;
+- ``random``: a random neuron of a candidate's layer and sign, which passes no seed filter, asked for its concept; in
+  open labelling, one that is not among the most active;
 - ``shuffled``: the candidates' own tokens dealt anew, so that the words are the same and belong to nothing together;
 - ``retest``: a candidate's question once more.
 
@@ -10,12 +11,12 @@ The judge can't tell which is which: the texts have one form, no neuron is named
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 
-from cotlens.concepts.candidates import Candidate, SignedTokens, candidates
+from cotlens.concepts.candidates import Candidate, SignedTokens, candidates, most_active
 from cotlens.concepts.concept import Concept
 from cotlens.config import LabelConfig
 from cotlens.judge.book import Asked
@@ -44,18 +45,26 @@ def plan_concepts(
 
 
 def plan_naming(signed: Sequence[SignedTokens], config: LabelConfig, seed: int) -> list[Asked]:
-    """The questions of open labelling: what is the concept of each neuron?"""
-    both = config.show == "both"
-    labels = [
-        Asked(NamingQuestion(item.tokens, item.opposite if both else ()), "label", item.neuron) for item in signed
-    ]
+    """The questions of open labelling: what is the concept of each of the most active neurons?
+
+    A random neuron may well have one, so there is no right answer to the question about it.
+    """
+    chosen = most_active(signed, config.open_neurons)
+    if not chosen:
+        return []
+
+    def about(item: SignedTokens, tokens: tuple[str, ...]) -> NamingQuestion:
+        return NamingQuestion(tokens, item.opposite if config.show == "both" else ())
+
     rng = np.random.default_rng([seed, _CONTROLS])
-    dealt = _deal([item.tokens for item in signed], config.shuffled_controls, rng)
-    shuffled = [
-        Asked(NamingQuestion(tokens), "shuffled", signed[place % len(signed)].neuron, place, expected=False)
-        for place, tokens in enumerate(dealt)
-    ]
-    return [*labels, *shuffled, *_retests(labels, config.retests, rng)]
+    labels = [Asked(about(item, item.tokens), "label", item.neuron) for item in chosen]
+    drawn = {item.neuron: item for _, item in _others(chosen, signed, config.random_controls, rng)}
+    randoms = [Asked(about(item, item.tokens), "random", item.neuron) for item in drawn.values()]
+    shuffled = []
+    for place, tokens in enumerate(_deal([item.tokens for item in chosen], config.shuffled_controls, rng)):
+        like = chosen[place % len(chosen)]
+        shuffled.append(Asked(about(like, tokens), "shuffled", like.neuron, place, expected=False))
+    return [*labels, *randoms, *shuffled, *_retests(labels, config.retests, rng)]
 
 
 def shuffled_order(items: Sequence[T], seed: int) -> list[T]:
@@ -71,22 +80,28 @@ def _about(concept: Concept, item: SignedTokens, both: bool) -> Asked:
 def _random_controls(
     found: Sequence[Candidate], signed: Sequence[SignedTokens], config: LabelConfig, rng: np.random.Generator
 ) -> list[Asked]:
-    taken = {candidate.signed.neuron for candidate in found}
+    chosen: dict[tuple[object, str], Asked] = {}
+    for place, item in _others([candidate.signed for candidate in found], signed, config.random_controls, rng):
+        concept = found[place].concept
+        question = concept.ask(item.tokens, item.opposite if config.show == "both" else ())
+        chosen[item.neuron, concept.id] = Asked(question, "random", item.neuron, expected=False)
+    return list(chosen.values())
+
+
+def _others(
+    chosen: Sequence[SignedTokens], signed: Sequence[SignedTokens], number: int, rng: np.random.Generator
+) -> Iterator[tuple[int, SignedTokens]]:
+    """Up to ``number`` times: a place in ``chosen``, and a random neuron of its layer and sign that is not chosen."""
+    taken = {item.neuron for item in chosen}
     pools: dict[tuple[int, int], list[SignedTokens]] = defaultdict(list)
     for item in signed:
         if item.neuron not in taken:
             pools[item.neuron.layer, item.neuron.sign].append(item)
-    chosen: dict[tuple[object, str], Asked] = {}
-    for _ in range(config.random_controls):
-        like = found[int(rng.integers(len(found)))]
-        pool = pools[like.signed.neuron.layer, like.signed.neuron.sign]
-        if not pool:
-            continue
-        item = pool[int(rng.integers(len(pool)))]
-        opposite = item.opposite if config.show == "both" else ()
-        question = like.concept.ask(item.tokens, opposite)
-        chosen[item.neuron, like.concept.id] = Asked(question, "random", item.neuron, expected=False)
-    return list(chosen.values())
+    for _ in range(number):
+        place = int(rng.integers(len(chosen)))
+        pool = pools[chosen[place].neuron.layer, chosen[place].neuron.sign]
+        if pool:
+            yield place, pool[int(rng.integers(len(pool)))]
 
 
 def _shuffled_controls(found: Sequence[Candidate], config: LabelConfig, rng: np.random.Generator) -> list[Asked]:

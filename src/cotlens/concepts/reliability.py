@@ -4,7 +4,8 @@ One row per measure, with the numbers that it is made of:
 
 - ``random``, ``shuffled``: share of yes where the right answer is no, the false-positive rate, by kind of control;
 - ``retest``: share of questions with the same answer when asked again; ``retest_kappa``: the same beyond chance;
-- ``agreement``, ``kappa``: of two judges on the candidates;
+- ``agreement``, ``kappa``: of two judges on the candidates; in open labelling, as for a retest, of the names, those
+  that mean the same taken as one;
 - ``yield``: share of a concept's candidates that are confirmed;
 - ``answered``: share of all questions that got a verdict; the others are in no other row;
 - ``sensitivity``, ``specificity``: share of texts with the labelled neuron active, and without, that were told so.
@@ -15,7 +16,7 @@ Shares have Wilson's interval, kappa a bootstrap interval over neurons.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -33,7 +34,7 @@ ALL = "all"
 
 Replies = Sequence[tuple[Asked, Record]]
 _Row = dict[str, Any]
-_Pair = tuple[Hashable, bool, bool]
+_Pair = tuple[Hashable, Hashable, Hashable]
 
 _SCHEMA: dict[str, type[pl.DataType]] = {
     "measure": pl.String, "judge": pl.String, "other": pl.String, "concept": pl.String, "count": pl.Int64,
@@ -67,24 +68,26 @@ def reliability(replies: Mapping[str, Replies], concepts: Sequence[str], scale: 
 
 def _of_one(judge: str, replies: Replies, concepts: Sequence[str], scale: Scale) -> list[_Row]:
     rows = [_share("answered", judge, [record["status"] == "ok" for _, record in replies], scale)]
-    verdicts = _by_kind(replies)
+    answered = _by_kind(replies)
     for concept in (*concepts, ALL):
-        rows.append(_share("yield", judge, _of(verdicts["label"], concept), scale, concept))
+        rows.append(_share("yield", judge, _verdicts(answered["label"], concept), scale, concept))
     for kind in ("random", "shuffled"):
-        rows += [_share(kind, judge, _of(verdicts[kind], concept), scale, concept) for concept in (*concepts, ALL)]
-    rows += _retest(judge, verdicts, scale)
-    if verdicts["detection"]:
-        told = [(asked.expected, verdict) for asked, verdict in verdicts["detection"]]
+        rows += [
+            _share(kind, judge, _verdicts(answered[kind], concept), scale, concept) for concept in (*concepts, ALL)
+        ]
+    rows += _retest(judge, answered, scale)
+    if answered["detection"]:
+        told = [(asked.expected, record["verdict"]) for asked, record in answered["detection"]]
         rows.append(_share("sensitivity", judge, [verdict for right, verdict in told if right], scale))
         rows.append(_share("specificity", judge, [not verdict for right, verdict in told if not right], scale))
     return rows
 
 
-def _retest(judge: str, verdicts: Mapping[str, list[tuple[Asked, bool]]], scale: Scale) -> list[_Row]:
-    before = {(asked.neuron, asked.question.concept): verdict for asked, verdict in verdicts["label"]}
+def _retest(judge: str, answered: Mapping[str, Replies], scale: Scale) -> list[_Row]:
+    before = {(asked.neuron, asked.question.concept): _said(record) for asked, record in answered["label"]}
     pairs: list[_Pair] = [
-        (asked.neuron, before[asked.neuron, asked.question.concept], verdict)
-        for asked, verdict in verdicts["retest"]
+        (asked.neuron, before[asked.neuron, asked.question.concept], _said(record))
+        for asked, record in answered["retest"]
         if (asked.neuron, asked.question.concept) in before
     ]
     return [
@@ -96,12 +99,12 @@ def _retest(judge: str, verdicts: Mapping[str, list[tuple[Asked, bool]]], scale:
 def _of_two(
     first: str, own: Replies, second: str, others: Replies, concepts: Sequence[str], scale: Scale
 ) -> list[_Row]:
-    told = {(asked.neuron, asked.question.concept): verdict for asked, verdict in _by_kind(others)["label"]}
+    told = {(asked.neuron, asked.question.concept): _said(record) for asked, record in _by_kind(others)["label"]}
     pairs: dict[str, list[_Pair]] = defaultdict(list)
-    for asked, verdict in _by_kind(own)["label"]:
+    for asked, record in _by_kind(own)["label"]:
         concept = asked.question.concept
         if (asked.neuron, concept) in told:
-            pair = (asked.neuron, verdict, told[asked.neuron, concept])
+            pair = (asked.neuron, _said(record), told[asked.neuron, concept])
             pairs[concept].append(pair)
             pairs[ALL].append(pair)
     rows = []
@@ -111,17 +114,23 @@ def _of_two(
     return rows
 
 
-def _by_kind(replies: Replies) -> dict[str, list[tuple[Asked, bool]]]:
-    """The verdicts by kind of question; what got none is left out."""
-    verdicts: dict[str, list[tuple[Asked, bool]]] = defaultdict(list)
+def _by_kind(replies: Replies) -> dict[str, list[tuple[Asked, Record]]]:
+    """The replies with a verdict by kind of question; what got none is left out."""
+    answered: dict[str, list[tuple[Asked, Record]]] = defaultdict(list)
     for asked, record in replies:
         if record["verdict"] is not None:
-            verdicts[asked.kind].append((asked, record["verdict"]))
-    return verdicts
+            answered[asked.kind].append((asked, record))
+    return answered
 
 
-def _of(verdicts: Iterable[tuple[Asked, bool]], concept: str) -> list[bool]:
-    return [verdict for asked, verdict in verdicts if concept in (ALL, asked.question.concept)]
+def _said(record: Record) -> Hashable:
+    """What a reply is compared by: its verdict, or in open labelling the name that it gave."""
+    said: Hashable = record.get("named", record["verdict"])
+    return said
+
+
+def _verdicts(replies: Replies, concept: str) -> list[bool]:
+    return [record["verdict"] for asked, record in replies if concept in (ALL, asked.question.concept)]
 
 
 def _share(

@@ -17,6 +17,7 @@ from cotlens.store import Run
 __all__ = ["JudgeExhibit", "judge_exhibit", "label_replies"]
 
 _MEASURES = {
+    "yield": "Candidates confirmed",
     "random": "Yes on random neurons",
     "shuffled": "Yes on shuffled tokens",
     "retest": "Same answer when asked again",
@@ -25,6 +26,14 @@ _MEASURES = {
     "answered": "Questions answered",
     "agreement": "Same verdict",
     "kappa": "Cohen’s kappa",
+}
+#: Where the judge gives names.
+_OPEN = {
+    "yield": "Neurons named",
+    "random": "Random neurons named",
+    "shuffled": "Shuffled tokens named",
+    "retest": "Same name when asked again",
+    "agreement": "Same name",
 }
 
 
@@ -46,34 +55,54 @@ def judge_exhibit(run: Run) -> JudgeExhibit | None:
     found = run.reliability().with_columns(pl.selectors.float().fill_nan(None))
     if found.is_empty():
         return None
-    rows, deciding = found.to_dicts(), run.config.label.judge
+    rows, deciding, named = found.to_dicts(), run.config.label.judge, run.config.label.mode == "open"
     yields = {row["concept"]: row for row in rows if row["measure"] == "yield" and row["judge"] == deciding}
     return JudgeExhibit(
-        sentences=(_asked(yields[ALL]), _false_positives(rows, deciding), _paid(run)),
-        judges=Table(("Judge", "Measure", "Count", "Of", "Value", "Interval"), _judge_rows(rows), names=2),
+        sentences=(_asked(yields[ALL], named), _false_positives(rows, deciding, named), _paid(run)),
+        judges=Table(("Judge", "Measure", "Count", "Of", "Value", "Interval"), _judge_rows(rows, named), names=2),
         concepts=_concept_table(rows, yields, deciding) if len(yields) > 1 else None,
         yields={readable(name, 40): _yield(row) for name, row in yields.items() if name != ALL},
     )
 
 
 def label_replies(run: Run) -> list[dict[str, Any]]:
-    """The replies on which labels rest: the deciding judge's, about the neurons themselves."""
-    deciding = run.config.label.judge
+    """The replies on which labels rest: the deciding judge's, about the neurons themselves.
+
+    Replies about concepts of an earlier labelling stay in the file, and are left out.
+    """
+    deciding, concepts = run.config.label.judge, _concepts(run)
     return [
         reply
         for reply in run.judgements()
-        if reply.get("kind", "label") == "label" and reply.get("judge", deciding) == deciding
+        if reply.get("kind", "label") == "label"
+        and reply.get("judge", deciding) == deciding
+        and (concepts is None or reply["concept"] in concepts)
     ]
 
 
-def _asked(row: dict[str, Any]) -> str:
+def _concepts(run: Run) -> set[str] | None:
+    """What the judge was asked for, the empty name in open labelling; None where that was not recorded."""
+    record = run.manifest.stages.get("label")
+    if record is None or "reliability.parquet" not in record.parts:
+        return None
+    if run.config.label.mode == "open":
+        return {""}
+    return set(run.reliability().filter(pl.col("concept") != ALL, measure="yield")["concept"])
+
+
+def _asked(row: dict[str, Any], named: bool) -> str:
+    if named:
+        return (
+            f"Of {count(row['total'], 'signed neuron')} about which the judge replied, it named a concept for "
+            f"{count(row['count'])} ({span(row['low'], row['high'])})."
+        )
     return (
         f"Of {count(row['total'], 'question')} about a signed neuron and a concept that got a verdict, "
         f"{count(row['count'])} were answered yes ({span(row['low'], row['high'])})."
     )
 
 
-def _false_positives(rows: Sequence[dict[str, Any]], judge: str) -> str:
+def _false_positives(rows: Sequence[dict[str, Any]], judge: str, named: bool) -> str:
     told = [
         f"{row['count']:,} of {row['total']:,} about {what} ({percent(row['value'])}, interval "
         f"{span(row['low'], row['high'])})"
@@ -83,6 +112,8 @@ def _false_positives(rows: Sequence[dict[str, Any]], judge: str) -> str:
     ]
     if not told:
         return "No question with a known answer was mixed in, so false positives were not measured."
+    if named:
+        return f"Among questions mixed in to test it, it named a concept in {joined(told)}."
     return f"Among questions mixed in whose right answer is no, it said yes to {joined(told)}."
 
 
@@ -96,13 +127,14 @@ def _paid(run: Run) -> str:
     return f"The replies took {count(calls, 'call')} and {count(tokens, 'token')}, {price}."
 
 
-def _judge_rows(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+def _judge_rows(rows: Sequence[dict[str, Any]], named: bool) -> list[tuple[str, ...]]:
+    measures = _MEASURES | (_OPEN if named else {})
     shown: list[tuple[str, ...]] = []
     for row in rows:
-        if row["concept"] == ALL and row["measure"] in _MEASURES and row["total"]:
+        if row["concept"] == ALL and row["measure"] in measures and row["total"]:
             judge = f"{row['judge']} and {row['other']}" if row["other"] else row["judge"]
             shown.append(
-                (readable(judge, 80), _MEASURES[row["measure"]], count(row["count"]), count(row["total"]), *_value(row))
+                (readable(judge, 80), measures[row["measure"]], count(row["count"]), count(row["total"]), *_value(row))
             )
     return shown
 

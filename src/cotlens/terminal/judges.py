@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cotlens.tokens import visible
+from cotlens.tokens import printable, visible
 
 __all__ = ["concept_table", "estimate_table", "judge_table", "reliability_table"]
 
@@ -23,6 +23,15 @@ _NAMES = {
     "agreement": "same verdict",
     "sensitivity": "told active texts",
     "specificity": "told other texts",
+    "yield": "candidates confirmed",
+}
+#: Where the judge gives names.
+_OPEN = {
+    "random": "random neurons named",
+    "shuffled": "shuffled tokens named",
+    "retest": "same name when asked again",
+    "agreement": "same name",
+    "yield": "neurons named",
 }
 
 
@@ -37,12 +46,10 @@ def concept_table(found: dict[str, Any]) -> RenderableType:
     for row in found["concepts"]:
         numbers = tried[row["id"]].values() if tried else (len(row["seeds"]), len(row["words"]))
         seeds = ", ".join(visible(seed) for seed in row["seeds"][:_SHOWN])
-        says = Text.assemble(_safe(row["question"]), (f"\nseeds: {seeds}, …" if not tried else "", "dim"))
+        says = Text.assemble(printable(row["question"]), (f"\nseeds: {seeds}, …" if not tried else "", "dim"))
         table.add_row(Text(row["id"], style="bold"), *(f"{number:,}" for number in numbers), says)
     if not tried:
-        note = (
-            f"{_safe(found['file'])}: {len(found['concepts'])} concepts, all valid. --model or --run counts who passes."
-        )
+        note = f"{found['file']}: {len(found['concepts'])} concepts, all valid. --model or --run counts who passes."
     else:
         note = (
             f"{found['tried_on']}: {found['signed_neurons']:,} neurons with a sign in the labelled layers; "
@@ -71,7 +78,7 @@ def estimate_table(found: dict[str, Any]) -> RenderableType:
         table.add_column(name, justify="right")
     for row in found["judges"]:
         table.add_row(
-            Text(_safe(row["judge"])), f"{row['stored']:,}", f"{row['calls']:,}", f"{row['input_tokens']:,}",
+            Text(printable(row["judge"])), f"{row['stored']:,}", f"{row['calls']:,}", f"{row['input_tokens']:,}",
             f"{row['output_tokens']:,}", _usd(row["about_usd"]), _usd(row["at_most_usd"]),
         )  # fmt: skip
     kinds = found["questions"]
@@ -87,8 +94,9 @@ def estimate_table(found: dict[str, Any]) -> RenderableType:
     return Group(table, Text(""), Text(note + verdict + sources, style="dim"))
 
 
-def reliability_table(rows: list[dict[str, Any]]) -> RenderableType:
-    """The measures over all concepts, of `cotlens.summary.summarize`."""
+def reliability_table(rows: list[dict[str, Any]], mode: str = "concepts") -> RenderableType:
+    """The measures over all concepts, of `cotlens.summary.summarize`, and the yield of each concept."""
+    names = _NAMES | (_OPEN if mode == "open" else {})
     table = Table(
         title="How far the judge can be trusted", title_justify="left", box=None, padding=(0, 2, 0, 0), min_width=60
     )
@@ -97,9 +105,24 @@ def reliability_table(rows: list[dict[str, Any]]) -> RenderableType:
     for name in ("of", "value", "interval"):
         table.add_column(name, justify="right")
     for row in rows:
-        if row["concept"] == "all" and row["measure"] in _NAMES and row["total"]:
+        if row["concept"] == "all" and row["measure"] in names and row["total"]:
             judge = f"{row['judge']} and {row['other']}" if row["other"] else row["judge"]
-            table.add_row(Text(_safe(judge)), _NAMES[row["measure"]], f"{row['total']:,}", *_values(row))
+            table.add_row(Text(printable(judge)), names[row["measure"]], f"{row['total']:,}", *_values(row))
+    yields = [row for row in rows if row["measure"] == "yield" and row["concept"] != "all" and row["total"]]
+    return Group(table, Text(""), _yield_table(yields)) if yields else table
+
+
+def _yield_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="Candidates confirmed", title_justify="left", box=None, padding=(0, 2, 0, 0), min_width=60)
+    table.add_column("concept", no_wrap=True)
+    judges = list(dict.fromkeys(row["judge"] for row in rows))
+    for judge in judges:
+        table.add_column(Text(printable(judge)), justify="right")
+    by_place = {(row["concept"], row["judge"]): row for row in rows}
+    for concept in dict.fromkeys(row["concept"] for row in rows):
+        found = [by_place.get((concept, judge)) for judge in judges]
+        cells = [f"{row['count']:,} of {row['total']:,}, {_values(row)[1]}" if row else "–" for row in found]
+        table.add_row(Text(concept), *cells)
     return table
 
 
@@ -110,11 +133,6 @@ def _values(row: dict[str, Any]) -> tuple[str, str]:
         return f"{value:.2f}" if row["measure"] == "kappa" else f"{value:.1%}"
 
     return shown(row["value"]), f"{shown(row['low'])} to {shown(row['high'])}"
-
-
-def _safe(text: str) -> str:
-    """What a user's file or setting says, with all that could act on the terminal shown as signs."""
-    return "".join(char if char == " " else visible(char) for char in text)
 
 
 def _usd(value: float | None) -> str:

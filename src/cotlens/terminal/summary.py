@@ -23,7 +23,7 @@ def summary(found: dict[str, Any]) -> RenderableType:
         parts.append(_accuracy_table(found["accuracy"]))
         parts.append(_frequency_table(found["frequencies"]))
     if "reliability" in found:
-        parts.append(reliability_table(found["reliability"]))
+        parts.append(reliability_table(found["reliability"], found["label_mode"]))
     if "effects" in found:
         parts.append(effect_table(found["effects"]))
     elif found["stages"].get("intervene") == "done":
