@@ -360,6 +360,29 @@ def test_what_follows_a_shared_prefix_is_read_as_alone(lm: LanguageModel, ranker
     assert same.mean() > 0.99, "near-ties may change places by rounding"
 
 
+@pytest.mark.parametrize("reordered", [False, True])
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_a_text_shows_the_same_neurons_in_any_batch_and_order(lm: LanguageModel, size: int, reordered: bool) -> None:
+    from cotlens.capture import Passage, open_reader
+    from cotlens.model.shared_prefix import compute_prefix
+
+    generator = torch.Generator().manual_seed(3)
+    ids = [torch.randint(1, 390, (n,), generator=generator).tolist() for n in (30, 7, 29, 5, 13, 21, 34, 6, 9)]
+    passages = [Passage([*ids[0], *own], 30 + len(own) - 4) for own in ids[1:]]
+    passages = passages[::-1] if reordered else passages
+    with open_reader(lm, 6, "norm") as reader:
+        prefix = compute_prefix(lm, ids[0])
+        batches = [reader.read(prefix, passages[start : start + size]) for start in range(0, 8, size)]
+        alone = [reader.read_alone(passage) for passage in passages]
+    neuron, coefficient = (
+        [np.concatenate([getattr(top, name) for top in some]) for some in (batches, alone)]
+        for name in ("neuron", "coefficient")
+    )
+    assert len(set(neuron[1].ravel())) > 40, "the texts differ in them"
+    np.testing.assert_array_equal(*neuron)
+    np.testing.assert_allclose(*coefficient, rtol=1e-4)
+
+
 def test_a_forward_pass_that_fails_leaves_nothing_for_the_next(
     llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

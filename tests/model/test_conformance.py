@@ -4,6 +4,7 @@ Whatever is expected here is worked out from the model's own forward pass, with 
 """
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,12 +14,16 @@ from torch import Tensor, nn
 
 from cotlens import LanguageModel, Noise, Scale, Zero, generate, intervene, project, top_neurons
 from cotlens.capture import capture_top_neurons
+from cotlens.model import padded_rows, shared_pass
 from cotlens.model.additive import terms_of
 from cotlens.model.feed_forward import FeedForward
 from cotlens.model.shared_prefix import Encoding, Prefixes, RowBatch, compute_prefix
 
+engine = sys.modules["cotlens.generate.engine"]
+
 #: Those whose attention is their own code, so that each row has a copy of the prefix.
 PADDED = {"bloom", "falcon", "falcon-alibi", "falcon-grouped"}
+_NEW = 8
 #: Those that normalise the feed-forward output before it joins the residual stream.
 POST_NORM = {"gemma2", "gemma3", "gemma3-images", "glm4", "hyperclovax", "olmo2"}
 
@@ -250,19 +255,62 @@ def test_neurons_of_a_batch_are_those_of_each_text_alone(any_lm: LanguageModel) 
         torch.testing.assert_close(torch.from_numpy(getattr(together, name)), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_generation_is_that_of_transformers(any_lm: LanguageModel, prompts: tuple[str, ...]) -> None:
-    def alone(prompt: str) -> list[int]:
-        ids = torch.tensor([any_lm.encode(prompt)])
+@pytest.fixture(scope="module")
+def texts() -> list[list[int]]:
+    """Eight prompts of different lengths; what they have in common is longer than the sliding windows."""
+    shared = some_ids(40)
+    return [shared + some_ids(length, seed=length) for length in (3, 25, 1, 9, 17, 30, 2, 5)]
+
+
+@pytest.fixture(scope="module")
+def written(any_lm: LanguageModel, texts: list[list[int]]) -> list[list[int]]:
+    """What transformers generates for each by itself, unpadded, without the end token."""
+
+    def alone(text: list[int]) -> list[int]:
+        ids = torch.tensor([text])
         mask = torch.ones_like(ids)
-        out = any_lm.model.generate(ids, attention_mask=mask, max_new_tokens=12, do_sample=False, pad_token_id=0)
-        new = out[0, ids.shape[1] :].tolist()
+        out = any_lm.model.generate(ids, attention_mask=mask, max_new_tokens=_NEW, do_sample=False, pad_token_id=0)
+        new: list[int] = out[0, len(text) :].tolist()
         return new[:-1] if new[-1] in any_lm.stop_ids else new
 
-    expected = [alone(prompt) for prompt in prompts]
-    together = generate(any_lm, prompts, max_new_tokens=12, stop=())
-    each = [generate(any_lm, [prompt], max_new_tokens=12, stop=())[0] for prompt in prompts]
-    assert [list(done.token_ids) for done in together] == expected
-    assert [list(done.token_ids) for done in each] == expected
+    return [alone(text) for text in texts]
+
+
+def complete(lm: LanguageModel, texts: list[list[int]], size: int, prefix_length: int | None = None) -> list[list[int]]:
+    """The tokens that the engine generates."""
+    done = dict(engine.complete(lm, texts, _NEW, (), size, prefix_length=prefix_length))
+    return [list(done[place].token_ids) for place in range(len(texts))]
+
+
+@pytest.mark.parametrize(("prefix_length", "sizes"), [(None, (1, 3, 8)), (0, (3, 8))], ids=["shared", "nothing shared"])
+def test_generation_is_that_of_transformers_in_any_batch_and_order(
+    any_lm: LanguageModel,
+    texts: list[list[int]],
+    written: list[list[int]],
+    prefix_length: int | None,
+    sizes: tuple[int, ...],
+) -> None:
+    for size in sizes:
+        assert complete(any_lm, texts, size, prefix_length) == written
+    assert complete(any_lm, texts[::-1], 3, prefix_length) == written[::-1]
+
+
+def test_generation_of_one_prompt_shares_all_but_its_last_token(
+    any_lm: LanguageModel, texts: list[list[int]], written: list[list[int]]
+) -> None:
+    for text, expected in zip(texts[:2], written, strict=False):
+        assert complete(any_lm, [text], 1) == [expected]
+
+
+def test_those_texts_tell_if_the_beginning_is_ignored(
+    any_lm: LanguageModel, texts: list[list[int]], written: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len({token for text in written for token in text}) >= 15, "the tokens vary"
+    assert len(set(map(tuple, written))) == len(texts), "no two texts go on alike"
+    monkeypatch.setattr(shared_pass, "merge", lambda own, shared: own.out)
+    monkeypatch.setattr(padded_rows, "_shifted", lambda states, padding: torch.zeros_like(torch.cat(list(states))))
+    found = complete(any_lm, texts, 8)
+    assert sum(a != b for a, b in zip(found, written, strict=True)) >= 6
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "falcon-alibi"])
