@@ -20,6 +20,7 @@ from benchmarks.measures import (
     b4_published,
     b5_memory,
     b6_startup,
+    b7_explorer,
     b8_gpu,
 )
 from benchmarks.plan import PEERS_PYTHON, Plan, shorten
@@ -34,7 +35,7 @@ OF_FULL_LENGTH = ("B1", "B2", "B4")
 
 BENCHES: dict[str, Callable[[Plan], Iterator[Row]]] = {
     module.NAME: module.run
-    for module in (b1_generation, b2_discovery, b3_projection, b4_published, b5_memory, b6_startup, b8_gpu)
+    for module in (b1_generation, b2_discovery, b3_projection, b4_published, b5_memory, b6_startup, b7_explorer, b8_gpu)
 }
 
 

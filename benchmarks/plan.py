@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.floors import Bare, Decoder
+from benchmarks.ours.synthetic_tables import Sizes
 from benchmarks.worker import ROOT, Measured, PeerFailedError, Worker, measure_all, say
 from cotlens import build_prompt, load_problems
 
@@ -41,6 +42,8 @@ class Plan:
     """Of what is ours, and of the peer that it has to beat."""
     batch_sizes: tuple[int, ...] = (24, 8, 1)
     """That `transformers` is tried with; the best is the peer."""
+    explored: Sizes = field(default_factory=Sizes)
+    """Of the run that B7 writes for the explorer."""
     bare: Bare = field(default_factory=lambda: Bare(0.0, 0.0))
     bare_bf16_gflops: float = 0.0
     wait_s: float = 0
@@ -76,6 +79,10 @@ class Plan:
     def ours(self, target: str, **job: Any) -> Worker:
         """A worker of our own interpreter, for ``benchmarks.ours.TARGET``."""
         return Worker(f"benchmarks.ours.{target}", self.job(**job))
+
+    def slow_worker(self, target: str, **job: Any) -> Worker:
+        """As `ours`, for what takes minutes."""
+        return Worker(f"benchmarks.ours.{target}", self.job(**job), limit_s=3600)
 
     def peer(self, target: str, slow: bool = False, **job: Any) -> Worker:
         """A worker for ``benchmarks.peers.TARGET`` that needs nothing but transformers."""
@@ -144,4 +151,5 @@ def shorten(plan: Plan) -> Plan:
     """The same with little of everything: under three minutes on two cores."""
     plan.short, plan.questions, plan.new_tokens, plan.layers = True, 4, 16, 1
     plan.repetitions, plan.batch_sizes = 1, (4,)
+    plan.explored = Sizes(rows=100_000, layers=8, width=1000)
     return plan

@@ -43,16 +43,6 @@ class CheckedRun(Run):
                 self._whole.add(name)
         return [self.path / name for name in sorted(parts)]
 
-    def check_all(self, stage: str, prefix: str) -> None:
-        """Compare the checksums of these files, however large they are.
-
-        Raises:
-            InputError: one is missing or damaged.
-        """
-        for path in self.part_paths(stage, prefix):
-            name = path.relative_to(self.path).as_posix()
-            check_part(self.path, name, self._named.stages[stage].parts[name], hashed=True, most=None)
-
     def judgements(self) -> list[dict[str, Any]]:
         check_inside(self.path, "judgements.jsonl")
         return super().judgements()

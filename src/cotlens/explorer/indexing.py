@@ -18,7 +18,7 @@ from cotlens.analyze.step_roles import ROLES, TOKENS, stored_roles
 from cotlens.errors import InputError
 from cotlens.explorer.index_files import index_parts, write_index
 from cotlens.explorer.layer_buffer import LayerBuffer
-from cotlens.explorer.part_rows import Chunk, Segment, read_chunks, read_segments
+from cotlens.explorer.part_rows import Chunk, read_chunks, read_segments
 from cotlens.explorer.strongest import StrongestContexts
 from cotlens.explorer.tally import BINS, UNSEEN, LayerRows, LayerTally
 from cotlens.store import PartRecord, Run
@@ -43,11 +43,18 @@ def build_index(run: Run, folder: Path, progress: Progress) -> None:
         EnvironmentFault: the folder can't be written.
     """
     parts = index_parts(run)
+    record = run.manifest.stages["discover"].parts
     progress.begin("index", len(parts))
     with _threads() as pool:
         completions = _find_completions(run, parts, pool)
         building = _Building(run, completions, _roles_of_steps(run, completions))
-        for _ in pool.map(lambda number: building.add_part(number, run.path / parts[number]), range(len(parts))):
+
+        def add(number: int) -> None:
+            path = run.path / parts[number]
+            _check(path, record[parts[number]])  # reads it just before it is read again, so that it comes from memory
+            building.add_part(number, path)
+
+        for _ in pool.map(add, range(len(parts))):
             progress.advance(1)
     write_index(folder, building.facts() | {"parts": parts}, building.contexts())
 
@@ -63,9 +70,8 @@ def _threads() -> Iterator[ThreadPoolExecutor]:
 
 
 def _find_completions(run: Run, parts: list[str], pool: ThreadPoolExecutor) -> pl.DataFrame:
-    """As `IndexFiles.completions`, once each file is found to be what the manifest says."""
-    record = run.manifest.stages["discover"].parts
-    found = pool.map(lambda part: _checked_segments(run.path / part, record[part]), parts)
+    """As `IndexFiles.completions`; of each part three narrow columns are read."""
+    found = pool.map(lambda part: read_segments(run.path / part), parts)
     rows = [
         (one.variant, one.question_id, number, one.row, one.rows, one.steps)
         for number, segments in enumerate(found)
@@ -84,7 +90,8 @@ def _find_completions(run: Run, parts: list[str], pool: ThreadPoolExecutor) -> p
     return frame.with_columns(first_step=pl.col("steps").cum_sum() - pl.col("steps"))
 
 
-def _checked_segments(path: Path, part: PartRecord) -> list[Segment]:
+def _check(path: Path, part: PartRecord) -> None:
+    """Raise an `InputError` if the file is not what the manifest says: the index is kept under that checksum."""
     try:
         with path.open("rb") as file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()
@@ -92,7 +99,6 @@ def _checked_segments(path: Path, part: PartRecord) -> list[Segment]:
         raise InputError(f"{path}: can't be read ({error.strerror}); run `cotlens run` again to mend it") from None
     if checksum not in (part.sha256, part.next_sha256):
         raise InputError(f"{path}: checksum does not match; run `cotlens run` again to mend it")
-    return read_segments(path)
 
 
 def _roles_of_steps(run: Run, completions: pl.DataFrame) -> Int8[np.ndarray, "kinds steps"]:

@@ -12,7 +12,6 @@ import polars as pl
 from cotlens.errors import InputError
 from cotlens.explorer.checked import MANIFEST, CheckedRun, check_inside, find_damage
 from cotlens.explorer.index import ActivityIndex
-from cotlens.explorer.index_files import index_folder
 from cotlens.explorer.indexed import PATIENCE_S, IndexInTheMaking
 from cotlens.store import Run, open_run
 from cotlens.types import Progress
@@ -97,14 +96,13 @@ class OpenedRun:
         return self._index.get(patience_s)
 
     def make_index(self, progress: Progress) -> ActivityIndex:
-        """The index, opened or made now; before it is made, what it is made from is found whole.
+        """The index, opened or made now; while it is made, what it is made from is found whole.
 
         Raises:
             InputError: there are no activations, or they are missing or damaged.
             EnvironmentFault: the cache can't be written.
         """
-        if not index_folder(self.run).is_dir():
-            self.run.check_all("discover", "activations/")
+        self.run.part_paths("discover", "activations/")
         return ActivityIndex.open(self.run, progress)
 
     def concepts(self) -> pl.DataFrame:
