@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cotlens.credentials import RedactingFilter, keep_environment, redact
-from cotlens.errors import CotlensError, InputError, InterruptedRunError, JudgeStoppedError
+from cotlens.errors import CotlensError, InputError, InterruptedRunError, JudgeStoppedError, ModelNotFoundError
 
 if TYPE_CHECKING:
     from cotlens.config import RunConfig
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from cotlens.types import NeuronId
 
 __all__ = ["app", "main"]
+
+logger = logging.getLogger("cotlens.cli")
 
 app = typer.Typer(
     name="cotlens",
@@ -275,10 +277,11 @@ def validate(
     overrides: Overrides = None,
     debug: Debug = False,
 ) -> None:
-    """Check a run file, or the checksums of a run directory, without loading weights."""
+    """Check a run file and the lengths of its prompts, or the checksums of a run directory, without loading weights."""
     from cotlens import terminal
     from cotlens.config import load_config
     from cotlens.pipeline import validate as check
+    from cotlens.prompt_lengths import check_prompt_lengths
     from cotlens.store import damaged_parts, open_run
 
     if target.is_dir():
@@ -291,6 +294,10 @@ def validate(
         return
     config = load_config(target, overrides or ())
     problems = check(config)
+    try:
+        check_prompt_lengths(config, problems)
+    except ModelNotFoundError as error:
+        logger.warning("%s (so the lengths of the prompts were not checked)", error)
     terminal.say(
         f"{target}: valid; {config.model.name}, {len(problems)} problems x {len(config.prompt.variants)} variants"
     )
