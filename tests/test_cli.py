@@ -116,6 +116,19 @@ def test_validate_a_file_and_a_run(run_file: Path, run_dir: Path) -> None:
     assert "all intact" in cotlens("validate", run_dir).stdout
 
 
+def test_validate_names_a_prompt_that_is_too_long(run_file: Path) -> None:
+    done = cotlens("validate", run_file, "--set", "generate.max_new_tokens=1950")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "variant 'cot', question 'mini-" in done.stderr
+    assert "exceeds the context of 2048 tokens" in done.stderr
+
+
+def test_validate_says_so_if_there_is_no_model_to_check_lengths_for(run_file: Path) -> None:
+    done = cotlens("validate", run_file, "--set", "model.name=/nowhere")
+    assert done.returncode == 0
+    assert "/nowhere: no such file or folder (so the lengths of the prompts were not checked)" in done.stderr
+
+
 def test_validate_names_a_damaged_part(run_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert cotlens("run", run_file, "--out", out, "--limit", "1").returncode == 0

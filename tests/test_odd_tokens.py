@@ -81,7 +81,7 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         "project": {"top_n": 40},
         "label": {"concepts": str(scratch / "concepts.yaml"), "min_layer": 0},
         "analyze": {"bootstrap": 20, "control_draws": 2},
-        "intervene": {"reasoning_draws": 1, "control_draws": 1},
+        "intervene": {"draws": 1, "control_draws": 1},
     }
     return run_pipeline(RunConfig.model_validate(config), scratch / "run")
 

@@ -61,7 +61,7 @@ def test_every_file_is_a_protocol_and_every_protocol_has_a_file() -> None:
 
 def test_the_published_choices() -> None:
     assert PUBLISHED.discover.model_dump() == {
-        "top_k": 20, "ranker": "norm", "questions": "correct", "sample": 20, "sample_seed": 42,
+        "top_k": 20, "ranker": "norm", "questions": "correct", "sample": 20, "sample_seed": 42, "logit_lens": 0,
     }  # fmt: skip
     assert len(PUBLISHED.prompt.variants) == 7
     assert (PUBLISHED.generate.max_new_tokens, PUBLISHED.generate.stop) == (150, ())

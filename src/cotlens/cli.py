@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cotlens.credentials import keep_environment
-from cotlens.errors import CotlensError, InputError, InterruptedRunError, JudgeStoppedError
+from cotlens.errors import CotlensError, InputError, InterruptedRunError, JudgeStoppedError, ModelNotFoundError
 from cotlens.messages import PresentableFormatter, presentable
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from cotlens.store import Run
 
 __all__ = ["app", "main"]
+
+logger = logging.getLogger("cotlens.cli")
 
 app = typer.Typer(
     name="cotlens",
@@ -353,10 +355,11 @@ def validate(
     overrides: Overrides = None,
     debug: Debug = False,
 ) -> None:
-    """Check a run file, or the checksums of a run directory, without loading weights."""
+    """Check a run file and the lengths of its prompts, or the checksums of a run directory, without loading weights."""
     from cotlens import terminal
     from cotlens.config import load_config
     from cotlens.pipeline import validate as check
+    from cotlens.prompt_lengths import check_prompt_lengths
     from cotlens.store import damaged_parts, open_run
 
     if target is None and protocol is None:
@@ -373,6 +376,10 @@ def validate(
         return
     config = load_config(target, overrides or (), {"protocol": protocol})
     problems = check(config)
+    try:
+        check_prompt_lengths(config, problems)
+    except ModelNotFoundError as error:
+        logger.warning("%s (so the lengths of the prompts were not checked)", error)
     terminal.say(
         f"{target or f'protocol {protocol}'}: valid; {config.model.name}, {len(problems)} problems x "
         f"{len(config.prompt.variants)} variants"

@@ -18,6 +18,7 @@ from cotlens.data import load_problems, make_template
 from cotlens.devices import check_device
 from cotlens.errors import ConfigError, ItemsFailedError, RunMismatchError
 from cotlens.files import content_hash
+from cotlens.prompt_lengths import check_prompt_lengths
 from cotlens.store import Run, RunWriter, open_run
 from cotlens.types import Problem, Progress, Silent
 
@@ -228,6 +229,8 @@ def run_pipeline(
     problems = validate(config, with_inputs=not given)
     if "label" in _needed(only or "report") and not _is_labelled(out, config):
         check_keys(config)
+    if not _has_completions(out):
+        check_prompt_lengths(config, problems)
     model = None if given else find_model(config)
     with RunWriter.open(out, config, may_differ=only is not None) as run:
         study = Study(run, progress or Silent(), model, problems, ask_again)

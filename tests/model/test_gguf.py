@@ -12,6 +12,8 @@ from cotlens import load_model
 from cotlens.errors import ModelFormatError
 from cotlens.model.facts import gguf_facts
 from cotlens.model.gguf_header import read_gguf_header
+from cotlens.model.load import load_reader
+from cotlens.model.reading import stated_context
 from cotlens.model.source import resolve_model
 
 NAMES = {
@@ -75,6 +77,8 @@ def test_no_bit_of_a_weight_changes(file: Path, llama) -> None:
     assert loaded.model.state_dict().keys() == expected.keys()
     for name, tensor in loaded.model.state_dict().items():
         assert tensor.equal(expected[name]), name
+    reader = load_reader(resolve_model(str(file)))
+    assert (reader.stop_ids, reader.context_length) == (loaded.stop_ids, loaded.context_length)
     ids = torch.tensor([llama.encode("A box holds 12 pens.")])
     assert loaded.encode("A box holds 12 pens.") == ids[0].tolist()
     with torch.inference_mode():
@@ -95,6 +99,7 @@ def test_sizes_are_known_from_the_head_alone(file: Path, tmp_path: Path, llama) 
     (tmp_path / "head.gguf").write_bytes(file.read_bytes()[: reader.data_offset])
     source = resolve_model(str(tmp_path / "head.gguf"))
     assert (source.kind, source.layers(), source.width()) == ("gguf", 3, 48)
+    assert stated_context(source) == llama.context_length
     facts = gguf_facts(file)
     assert (facts.architecture, facts.d_model, facts.vocabulary, facts.dtype) == ("llama", 32, 400, "F32")
 

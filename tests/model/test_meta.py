@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from cotlens import load_model
 from cotlens.errors import CotlensError, ModelFormatError
-from cotlens.model.load import load_tokenizer
+from cotlens.model.load import load_reader, load_tokenizer
 from cotlens.model.meta_params import MetaParams, read_params
 from cotlens.model.source import resolve_model
 
@@ -229,6 +229,8 @@ def test_a_checkpoint_of_llama_2_with_its_sentencepiece_model(write, shards: int
     assert lm.offsets(text, lm.encode(text))[1][0] == 0
     assert "".join(text[start:end] for start, end in lm.offsets(text, lm.encode(text))) == text
     assert (lm.stop_ids, lm.context_length, lm.model.config.vocab_size) == ({2}, 4096, VOCABULARY)
+    reader = load_reader(resolve_model(str(folder)))
+    assert (reader.encode(text), reader.stop_ids, reader.context_length) == (lm.encode(text), lm.stop_ids, 4096)
 
 
 def test_a_tokenizer_of_another_model_is_refused(write) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from cotlens.config import GenerateConfig, PromptConfig
+from cotlens.config import GenerateConfig
 from cotlens.data.answers import extract_answer, grade, until_next_question
-from cotlens.data.prompts import Prompt, Template, as_chat
-from cotlens.generate.engine import Intervention, OnProgress, check_lengths, complete
+from cotlens.data.prompts import Prompt
+from cotlens.generate.asking import ask, new_tokens
+from cotlens.generate.engine import Intervention, OnProgress, complete
+from cotlens.generate.lengths import check_lengths
 from cotlens.generate.server import Server, complete_by_server
 from cotlens.generate.stopping import StopRule
 from cotlens.model.language_model import LanguageModel
@@ -36,12 +38,6 @@ class Task:
     intervention: Intervention = ()
     names: Sequence[str] | None = None
     """What a message calls each prompt."""
-
-
-def ask(lm: LanguageModel, template: Template, questions: Sequence[str], config: PromptConfig) -> list[Prompt]:
-    """The prompts for ``questions``, as a conversation if ``config`` says so."""
-    prompts = [template.ask(question) for question in questions]
-    return [as_chat(prompt, lm.tokenizer, config.chat_layout) for prompt in prompts] if config.chat else prompts
 
 
 def answer(
@@ -84,12 +80,6 @@ def answer(
             if on_progress is not None:
                 on_progress(1)
         yield _grade(lm, task, [done.pop(place) for place in places], elicit, config, server)
-
-
-def new_tokens(lm: LanguageModel, elicit: str, config: GenerateConfig) -> int:
-    """Most tokens that are added to a prompt, those of a second completion included."""
-    extra = config.answer_tokens + len(lm.encode(elicit, special_tokens=False)) if elicit else 0
-    return config.max_new_tokens + extra
 
 
 def _grade(

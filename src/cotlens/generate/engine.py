@@ -10,6 +10,7 @@ import torch
 
 from cotlens.errors import EnvironmentFault, InputError
 from cotlens.generate.batching import choose_batch_size
+from cotlens.generate.lengths import check_lengths
 from cotlens.generate.soundness import likeliest, unsound
 from cotlens.generate.stopping import Stopped, StopRule
 from cotlens.model.additive import Edit, terms_of
@@ -19,7 +20,7 @@ from cotlens.model.packed_weights import PackedWeights
 from cotlens.model.shared_prefix import Prefixes, RowBatch, common_prefix_length
 from cotlens.types import Completion
 
-__all__ = ["Intervention", "OnProgress", "check_lengths", "complete", "fits", "generate"]
+__all__ = ["Intervention", "OnProgress", "complete", "generate"]
 
 #: Called with the number of completions that have just ended.
 OnProgress = Callable[[int], None]
@@ -268,23 +269,3 @@ class _Decoding:
         # Places take memory whether or not rows are in them.
         self._size = max(1, min(self._size, len(self._waiting)) // 2)
         self._open()
-
-
-def check_lengths(
-    lm: LanguageModel, encoded: Sequence[Sequence[int]], max_new_tokens: int, names: Sequence[str] | None = None
-) -> None:
-    """Raise an `InputError` for a prompt that is empty, or too long for the model's context with its new tokens."""
-    for index, ids in enumerate(encoded):
-        name = f"prompt {index}" if names is None else f"{names[index]}: the prompt"
-        if not ids:
-            raise InputError(f"{name} is empty, and the tokenizer adds no token of its own")
-        if not fits(lm, ids, max_new_tokens):
-            raise InputError(
-                f"{name} has {len(ids)} tokens; with {max_new_tokens} new ones it exceeds the context of "
-                f"{lm.context_length} tokens; use fewer shots or a smaller generate.max_new_tokens"
-            )
-
-
-def fits(lm: LanguageModel, ids: Sequence[int], max_new_tokens: int) -> bool:
-    """Whether a prompt and its new tokens stay within the model's context."""
-    return lm.context_length is None or len(ids) + max_new_tokens <= lm.context_length

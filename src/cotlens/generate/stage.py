@@ -5,24 +5,20 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from cotlens.data import is_correct, make_template
+from cotlens.data import is_correct
 from cotlens.data.answers import decimal_text
-from cotlens.data.prompts import Prompt, Template
-from cotlens.errors import InputError
+from cotlens.data.prompts import Prompt
 from cotlens.files import content_hash
-from cotlens.generate.answering import Answer, Task, answer, ask, new_tokens
-from cotlens.generate.engine import check_lengths, fits
+from cotlens.generate.answering import Answer, Task, answer
+from cotlens.generate.asking import Asked, ask_all
 from cotlens.generate.server import Server
 from cotlens.generate.server_record import open_server
 from cotlens.generate.token_table import completion_tokens, prompt_tokens, token_frame
 from cotlens.model.language_model import LanguageModel
-from cotlens.model.shared_prefix import common_prefix_length
 from cotlens.store import RunWriter
 from cotlens.types import Problem, Progress
 
@@ -34,11 +30,8 @@ logger = logging.getLogger(__name__)
 def generate_stage(run: RunWriter, lm: LanguageModel, problems: Sequence[Problem], progress: Progress) -> None:
     """Write ``completions/VARIANT-NNNN.parquet``, one part for every ``generate.part_size`` questions, its tokens under
     the same name in ``tokens/``, and the text of each variant's prompt in ``prompts/``."""
-    asked = [_Asked.of(run, lm, variant, problems) for variant in run.config.prompt.variants]
-    if run.config.generate.too_long == "skip":
-        asked = _without_long_ones(lm, asked)
-    for variant in asked:
-        check_lengths(lm, variant.encoded, variant.new_tokens, variant.names())
+    asked = ask_all(run.config, lm, problems)
+    _tell_left_out(lm, asked[0].left_out, len(problems))
     server = open_server(run, lm, asked[0].encoded[0])
     progress.begin("generate", sum(len(variant.problems) for variant in asked))
     for variant in asked:
@@ -48,30 +41,16 @@ def generate_stage(run: RunWriter, lm: LanguageModel, problems: Sequence[Problem
         _complete(run, lm, variant, server, progress)
 
 
-def _without_long_ones(lm: LanguageModel, asked: Sequence[_Asked]) -> list[_Asked]:
-    """Every variant without the questions that do not fit under some variant: the same questions for all."""
-    problems = asked[0].problems
-    kept = [
-        place
-        for place in range(len(problems))
-        if all(fits(lm, variant.encoded[place], variant.new_tokens) for variant in asked)
-    ]
-    if not kept:
-        raise InputError(
-            f"no question fits in the model's context of {lm.context_length} tokens under every variant; use fewer "
-            "shots or a smaller generate.max_new_tokens"
-        )
-    short = [variant.only(kept) for variant in asked]
-    if left_out := short[0].left_out:
+def _tell_left_out(lm: LanguageModel, left_out: Sequence[str], problems: int) -> None:
+    if left_out:
         names = ", ".join(left_out[:10]) + (", ..." if len(left_out) > 10 else "")
         logger.warning(
             "generate: %d of %d questions are left out, their prompts are too long for the model's context of %d "
-            "tokens: %s", len(left_out), len(problems), lm.context_length, names,
+            "tokens: %s", len(left_out), problems, lm.context_length, names,
         )  # fmt: skip
-    return short
 
 
-def _complete(run: RunWriter, lm: LanguageModel, asked: _Asked, server: Server | None, progress: Progress) -> None:
+def _complete(run: RunWriter, lm: LanguageModel, asked: Asked, server: Server | None, progress: Progress) -> None:
     """Write the parts of one variant that are not there yet."""
     size = run.config.generate.part_size
     parts = {
@@ -96,63 +75,6 @@ def part_name(variant: str) -> str:
         return variant
     stem = re.sub(r"[^\w.]+", "_", Path(variant).stem)[:40]
     return f"file-{stem}-{content_hash(variant)[:8]}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """One variant's prompts."""
-
-    name: str
-    template: Template
-    problems: Sequence[Problem]
-    prompts: Sequence[Prompt]
-    encoded: Sequence[Sequence[int]]
-    new_tokens: int
-    """Most tokens that are added to a prompt."""
-    left_out: Sequence[str] = ()
-    """Questions that were too long under this or another variant."""
-
-    @classmethod
-    def of(cls, run: RunWriter, lm: LanguageModel, variant: str, problems: Sequence[Problem]) -> _Asked:
-        """Compose and encode them."""
-        config = run.config
-        template = make_template(variant, config.prompt)
-        prompts = ask(lm, template, [problem.question for problem in problems], config.prompt)
-        encoded = [lm.encode(prompt.text, prompt.special_tokens) for prompt in prompts]
-        return cls(variant, template, problems, prompts, encoded, new_tokens(lm, template.elicit, config.generate))
-
-    @property
-    def shared(self) -> int:
-        """Number of tokens that all prompts begin with."""
-        return common_prefix_length(self.encoded)
-
-    def names(self) -> list[str]:
-        """What a message calls each question."""
-        return [f"variant {self.name!r}, question {problem.id!r}" for problem in self.problems]
-
-    def only(self, places: Sequence[int]) -> _Asked:
-        """These questions alone."""
-        kept = {self.problems[place].id for place in places}
-        return replace(
-            self,
-            problems=[self.problems[place] for place in places],
-            prompts=[self.prompts[place] for place in places],
-            encoded=[self.encoded[place] for place in places],
-            left_out=[problem.id for problem in self.problems if problem.id not in kept],
-        )
-
-    def description(self) -> dict[str, Any]:
-        """What the manifest says of them. Lines and equations are those of all demonstrations together."""
-        return {
-            "sha256": content_hash([prompt.text for prompt in self.prompts]),
-            "mean_tokens": round(sum(map(len, self.encoded)) / len(self.encoded), 1),
-            "shared_tokens": self.shared,
-            "demonstrations": self.template.demonstrations,
-            "lines": self.template.lines,
-            "equations": self.template.equations,
-            "two_stage": bool(self.template.elicit),
-            "left_out": list(self.left_out),
-        }
 
 
 def _completions(variant: str, problems: Sequence[Problem], answers: Sequence[Answer]) -> pl.DataFrame:

@@ -16,6 +16,7 @@ from cotlens.model.architecture import FeedForward, feed_forwards, find_layout, 
 from cotlens.model.attention_interface import uses_attention_interface
 from cotlens.model.feed_forward import norm_gain
 from cotlens.model.quantised import keep_packing
+from cotlens.model.reading import context_length, decode, encode, end_ids
 from cotlens.model.self_check import check_feed_forward
 from cotlens.types import NeuronId
 
@@ -67,17 +68,10 @@ class LanguageModel:
 
     @property
     def context_length(self) -> int | None:
-        """Longest sequence in tokens, where the model's configuration states one.
-
-        Long-context Phi-3 turns every key anew once a text is longer than its original context; a prefix computed
-        before would no longer fit, so the original context counts.
-        """
-        config = self._text_config
-        length = getattr(config, "max_position_embeddings", None)
-        rope = getattr(config, "rope_parameters", None) or {}
-        if rope.get("rope_type") == "longrope":
-            length = rope.get("original_max_position_embeddings", length)
-        return int(length) if length else None
+        """Longest sequence in tokens, where the model's configuration states one."""
+        config = self.model.config.get_text_config()
+        names = ("max_position_embeddings", "rope_parameters", "original_max_position_embeddings")
+        return context_length({name: getattr(config, name, None) for name in names})
 
     @property
     def unembedding(self) -> Float[Tensor, "V D"]:
@@ -99,7 +93,7 @@ class LanguageModel:
     @property
     def soft_cap(self) -> float | None:
         """What no logit exceeds in size, where the model puts a soft cap on them (Gemma 2)."""
-        cap: float | None = getattr(self._text_config, "final_logit_softcapping", None)
+        cap: float | None = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
         return cap
 
     @cached_property
@@ -116,19 +110,11 @@ class LanguageModel:
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Token ids that end a text: what the model's generation settings and its tokenizer name."""
-        declared = getattr(self.model.generation_config, "eos_token_id", None)
-        ids = set(declared) if isinstance(declared, list | tuple) else {declared}
-        ids.add(self.tokenizer.eos_token_id)
-        return frozenset(int(i) for i in ids if i is not None)
+        return end_ids(self.tokenizer, getattr(self.model.generation_config, "eos_token_id", None))
 
     def encode(self, text: str, special_tokens: bool = True) -> list[int]:
         """Token ids of ``text``, with the special tokens that the tokenizer puts before it unless told otherwise."""
-        encoded: Any = self.tokenizer(text, add_special_tokens=special_tokens)["input_ids"]
-        ids: list[int] = list(encoded)
-        # A tokenizer made for sentence pairs closes a text with an end token; a prompt is to be continued.
-        while len(ids) > 1 and ids[-1] in self.stop_ids and not text.endswith(self.token_text(ids[-1])):
-            ids = ids[:-1]
-        return ids
+        return encode(self.tokenizer, self.stop_ids, text, special_tokens)
 
     def offsets(self, text: str, ids: list[int], special_tokens: bool = True) -> list[tuple[int, int]]:
         """Start and end, in characters of ``text``, of each of the ``ids`` that `encode` made of it.
@@ -158,8 +144,7 @@ class LanguageModel:
 
     def decode(self, ids: list[int]) -> str:
         """The exact text of ``ids``, special tokens included."""
-        text: Any = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return str(text)
+        return decode(self.tokenizer, ids)
 
     def token_text(self, token_id: SupportsIndex) -> str:
         """The text of one token; an id beyond the tokenizer's vocabulary reads ``<id>``."""
@@ -206,10 +191,6 @@ class LanguageModel:
                 f"{self.name}: the unembedding reads {width} entries, and a neuron writes {self.d_model}; name the map "
                 "between them as output_projection of a Layout (cotlens.model.architecture.register_layout)"
             )
-
-    @property
-    def _text_config(self) -> Any:
-        return self.model.config.get_text_config()
 
     def __repr__(self) -> str:
         return (

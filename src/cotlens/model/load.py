@@ -16,9 +16,10 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from cotlens.errors import CotlensError, EnvironmentFault, ModelFormatError
 from cotlens.model.language_model import LanguageModel
 from cotlens.model.placement import Placement, check_plan
+from cotlens.model.reading import PromptReader, declared_ends, end_ids, stated_context
 from cotlens.model.source import ModelSource, resolve_model
 
-__all__ = ["load_model", "load_source", "load_tokenizer", "read_checkpoint", "source_tokenizer"]
+__all__ = ["load_model", "load_reader", "load_source", "load_tokenizer", "read_checkpoint", "source_tokenizer"]
 
 _CODE_REMEDY = "add --trust-remote-code (model.trust_remote_code) if you trust its author"
 
@@ -75,6 +76,12 @@ def source_tokenizer(source: ModelSource, trust_remote_code: bool = False) -> Pr
 
             return read_meta_tokenizer_of(source.folder)
         return _tokenizer(source.folder, source.gguf_file, trust_remote_code)
+
+
+def load_reader(source: ModelSource, trust_remote_code: bool = False) -> PromptReader:
+    """What prompts of the model in ``source`` are read with, without its weights."""
+    tokenizer = source_tokenizer(source, trust_remote_code)
+    return PromptReader(tokenizer, end_ids(tokenizer, declared_ends(source)), stated_context(source))
 
 
 def read_checkpoint(
