@@ -60,11 +60,12 @@ def prepare_pages(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
         started = time.perf_counter()
         with _server(job["run"], job["cache"]) as (process, port):
             ready_s = time.perf_counter() - started
-            connection = HTTPConnection("127.0.0.1", port, timeout=60)
             _settle(process)
-            ms = {
-                address: _medians(lambda a=address: _get(connection, a), job["times"]) for address in job["addresses"]
-            }
+            with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+                ms = {
+                    address: _medians(lambda a=address: _get(connection, a), job["times"])
+                    for address in job["addresses"]
+                }
             return {"ms": ms, "ready_s": ready_s, "server_mib": _peak_mib(process)}
 
     return work

@@ -1,6 +1,7 @@
 """Every benchmark on the tiny Llama: what it compares is the same work, and its rows say so."""
 
 import importlib
+import re
 
 import pytest
 from benchmarks.measures import b1_generation, b2_discovery, b3_projection, b4_published, b5_memory, b6_startup, b8_gpu
@@ -43,7 +44,8 @@ def test_b2_says_if_a_peer_finds_something_else(plan: Plan, monkeypatch: pytest.
     monkeypatch.setattr(module, "value_norms", lambda model: [1 / norm for norm in real(model)])
     real = importlib.import_module("benchmarks.peers.ranking").value_norms
     note = by_peer(list(b2_discovery.run(plan)))["plain hooks that keep every coefficient"].note
-    assert "same top-K at 3 of 27" in note
+    same, places = re.search(r"same top-K at (\d+) of (\d+)", note).groups()
+    assert int(same) < int(places) / 2
 
 
 def test_b3_projects_the_neurons_of_the_product(plan: Plan) -> None:

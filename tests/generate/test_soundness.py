@@ -70,14 +70,14 @@ def test_an_intervention_that_overflows_is_named(
     llama: LanguageModel, prompts: tuple[str, ...], batch_size: int
 ) -> None:
     expected = generate(llama, prompts, max_new_tokens=6, stop=())
-    strong = [Zero([(0, 3)]), Scale(EVERY, 1e18), Noise(EVERY, sigma=1e19, seed=5)]
+    strong = [Zero([(0, 3)]), Scale(EVERY, 1e18), Noise(EVERY, sigma=1e18, seed=5)]
     each = [(), (), strong, ()]
     with pytest.raises(NonFiniteError) as raised:
         generate(llama, prompts, 6, (), batch_size, interventions=each)
     said = str(raised.value)
     assert said.startswith("prompt 2: after 0 new tokens the model's numbers overflow, from layer 1 on, under the ")
     assert (
-        "Zero(dose=1.0) on 1 neurons and Scale(factor=1e+18) on 48 neurons and Noise(sigma=1e+19, seed=5) on 48" in said
+        "Zero(dose=1.0) on 1 neurons and Scale(factor=1e+18) on 48 neurons and Noise(sigma=1e+18, seed=5) on 48" in said
     )
     assert said.endswith("use a weaker one (intervene.edits, doses)")
     assert generate(llama, prompts, 6, (), batch_size) == expected

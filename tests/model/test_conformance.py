@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cotlens import LanguageModel, Noise, Scale, Zero, generate, intervene, project, top_neurons
 from cotlens.capture import capture_top_neurons
+from cotlens.generate.stopping import StopRule
 from cotlens.model import padded_rows, shared_pass
 from cotlens.model.additive import terms_of
 from cotlens.model.feed_forward import FeedForward
@@ -278,7 +279,7 @@ def written(any_lm: LanguageModel, texts: list[list[int]]) -> list[list[int]]:
 
 def complete(lm: LanguageModel, texts: list[list[int]], size: int, prefix_length: int | None = None) -> list[list[int]]:
     """The tokens that the engine generates."""
-    done = dict(engine.complete(lm, texts, _NEW, (), size, prefix_length=prefix_length))
+    done = dict(engine.complete(lm, texts, StopRule(lm, (), _NEW), size, prefix_length=prefix_length))
     return [list(done[place].token_ids) for place in range(len(texts))]
 
 
