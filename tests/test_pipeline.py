@@ -51,6 +51,13 @@ def config(llama_folder: Path, concepts: Path) -> RunConfig:
     )
 
 
+@pytest.fixture(autouse=True)
+def _page_is_not_drawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes as long as all other stages together, and has tests of its own."""
+    if "page" not in request.node.name and "report" not in request.node.name:
+        monkeypatch.setattr(importlib.import_module("cotlens.report.page"), "render", lambda _: "not drawn")
+
+
 @pytest.fixture(scope="module")
 def finished(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """An uninterrupted run."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cotlens import LanguageModel, RunConfig
+from cotlens.config import ProblemsConfig
 from cotlens.data import load_problems, make_template
 from cotlens.errors import InputError, ModelNotFoundError
 from cotlens.generate.asking import Asked
@@ -73,9 +74,9 @@ def test_the_last_token_that_fits_is_let_through_and_no_more(
 def test_a_run_is_refused_before_weights_are_read(make_config: Config, tmp_path: Path) -> None:
     rows = [{"id": f"x{times}", "question": "How many? " * times, "answer": "#### 1"} for times in (1, 1500)]
     (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = make_config().model_copy(
-        update={"problems": RunConfig().problems.model_copy(update={"source": str(tmp_path / "long.jsonl")})}
-    )
+    fields = {name: name for name in ("id", "question", "answer")}
+    source = {"source": str(tmp_path / "long.jsonl"), "fields": fields}
+    config = make_config().model_copy(update={"problems": ProblemsConfig.model_validate(source)})
     with pytest.raises(InputError, match=r"^variant 'cot', question 'x1500': the prompt has \d+ tokens"):
         run_pipeline(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -79,7 +79,7 @@ def test_stored_tokens_are_those_of_prompt_and_completion(everything: Run) -> No
         assert own["token_id"].to_list() == row["token_ids"]
         written = own.filter(part="completion")
         assert "".join(written["text"]).startswith(row["text"])
-        assert written["position"].min() == row["prompt_length"]
+        assert written.is_empty() or written["position"].min() == row["prompt_length"]
 
 
 def test_the_stored_prompt_text_is_what_the_model_read(everything: Run) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import Literal, NamedTuple
 
@@ -26,6 +27,7 @@ _LEXEME = re.compile(
     r"|(?P<opening>\()|(?P<closing>\))"
     r"|(?P<other>\S)"
 )
+_LINE_WITH_EQUALS = re.compile(r"^[^\n=≈]*(?:[=≈]|\\approx\b)[^\n]*", re.MULTILINE)
 _SIGNS = {"−": "-", "–": "-", "×": "*", "·": "*", "x": "*", "X": "*", "÷": "/"} | {
     r"\times": "*",
     r"\cdot": "*",
@@ -74,9 +76,14 @@ class _Lexeme(NamedTuple):
     end: int
 
 
-def find_equations(text: str) -> Iterator[Equation]:
+@lru_cache(maxsize=256)  # the same few texts are asked for again and again
+def find_equations(text: str) -> tuple[Equation, ...]:
     """The equations in ``text``, in order; of ``2 + 3 = 5 + 4 = 9`` both."""
-    for line in re.finditer(r"[^\n]+", text):
+    return tuple(_read_lines(text))
+
+
+def _read_lines(text: str) -> Iterator[Equation]:
+    for line in _LINE_WITH_EQUALS.finditer(text):
         found = [
             _Lexeme(match.lastgroup or "", match[0], match.start(), match.end())
             for match in _LEXEME.finditer(text, line.start(), line.end())
