@@ -86,7 +86,7 @@ def draw(points: list[Point], chart: Path) -> None:
         for place, over in enumerate(frame["over"].unique(maintain_order=True))
     ]
     whole = svg.dressed(alt.hconcat(*panels))
-    whole.config.background = svg.PAPER
+    whole.config.background, whole.config.padding = svg.PAPER, 12
     chart.write_text(svg.to_svg(whole), encoding="utf-8")
 
 

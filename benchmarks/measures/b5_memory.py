@@ -19,7 +19,7 @@ def run(plan: Plan) -> Iterator[Row]:
     """The completions of B1, repeated under other names, so that every question is as long as any."""
     completions = plan.need_completions()
     # Even the fewest fill a forward pass; below that memory grows with the pass, not with the questions.
-    counts = [len(completions) * times for times in ((8, 16) if plan.short else (1, 2, 4))]
+    counts = [len(completions) * times for times in ((12, 24) if plan.short else (1, 2, 4))]
     peaks = {count: plan.measure_one(_discovery(plan, count)).peak_mib for count in counts}
     told = ", ".join(f"{count}: {peak:.0f}" for count, peak in peaks.items())
     first, last = peaks[counts[0]], peaks[counts[-1]]
