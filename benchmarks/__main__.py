@@ -54,6 +54,7 @@ def main(words: list[str] | None = None) -> int:
         if asked.profile:
             from benchmarks import operations
 
+            print(operations.by_phase(plan), end="\n\n", flush=True)
             print(operations.table(plan))
         elif asked.scaling:
             from benchmarks import scaling
@@ -92,19 +93,20 @@ def measure(plan: Plan, names: list[str]) -> list[Row]:
 def make_plan(asked: argparse.Namespace, scratch: Path) -> Plan:
     folder = Path(asked.model) if Path(asked.model).is_dir() else embedded_folder(asked.model)
     plan = Plan(asked.model, folder, scratch, peers_python=str(PEERS_PYTHON) if PEERS_PYTHON.exists() else None)
-    plan.wait_s = asked.wait
+    plan.wait_s, plan.device = asked.wait, asked.device
     return shorten(plan) if asked.short else plan
 
 
 def introduction(plan: Plan, machine: dict[str, Any]) -> str:
     where = f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gib']} GiB"
     versions = ", ".join(f"{name} {machine[name]}" for name in ("python", "torch", "transformers"))
+    where += f"; measured on {plan.accelerator}" if plan.accelerator else ""
     peers = "with peers" if plan.peers_python else "without the peers that need .venv-bench (make bench makes it)"
     return (
         f"{where}; {versions}; load average {machine['load_average']} at the start; {peers}.\n"
         f"Bare figures: {machine['fp32_gflops']} GFLOP/s fp32, {machine['bf16_gflops']} bf16, copies "
         f"{machine['copy_gb_s']} GB/s (read and written). Model {Path(plan.model).name}, problems {plan.problems}, "
-        "eight demonstrations.\n"
+        f"{plan.shots} demonstrations.\n"
     )
 
 
@@ -118,7 +120,10 @@ def _parse(words: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--scaling", action="store_true", help="over questions, batch size and length, as a chart")
     parser.add_argument("--chart", type=Path, default=Path(__file__).parent / "scaling.svg", help="where that goes")
-    parser.add_argument("--profile", action="store_true", help="where the time of B1 goes, by kind of operation")
+    parser.add_argument(
+        "--profile", action="store_true", help="where the time of B1 goes, by phase and by kind of operation"
+    )
+    parser.add_argument("--device", default="cpu", help="where models run: cpu, cuda, or cuda:1; cpu unless given")
     parser.add_argument("--model", default=MODEL, help=f"another model, as a checkpoint folder; {MODEL} unless given")
     return parser.parse_args(words)
 

@@ -115,14 +115,15 @@ def _best(m: Tensor, length: Tensor) -> tuple[np.ndarray, np.ndarray]:
 def _parse(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.exactness", description=__doc__)
     parser.add_argument("model", help="smollm2-135m, a hub id, a folder, or a .gguf file")
-    parser.add_argument("--questions", type=_at_least_one, default=2, help="of the bundled problems; 2 unless given")
-    parser.add_argument("--tokens", type=_at_least_one, default=12, help="generated for each; 12 unless given")
+    parser.add_argument("--questions", type=at_least_one, default=2, help="of the bundled problems; 2 unless given")
+    parser.add_argument("--tokens", type=at_least_one, default=12, help="generated for each; 12 unless given")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     return parser.parse_args(words)
 
 
-def _at_least_one(text: str) -> int:
+def at_least_one(text: str) -> int:
+    """A number of words on the command line."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number}: give 1 or more")

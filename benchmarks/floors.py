@@ -28,6 +28,8 @@ class Decoder:
     kv_heads: int
     head_dim: int
     vocabulary: int
+    tied: bool
+    """Whether the unembedding is the embedding."""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -42,6 +44,7 @@ class Decoder:
             int(config.get("num_key_value_heads") or heads),
             int(config.get("head_dim") or config["hidden_size"] // heads),
             int(config["vocab_size"]),
+            bool(config.get("tie_word_embeddings")),
         )
 
     @property
@@ -55,27 +58,59 @@ class Decoder:
         """Entries of the unembedding."""
         return self.vocabulary * self.d_model
 
+    @property
+    def table_weights(self) -> int:
+        """Entries of the embedding and the unembedding."""
+        return self.head_weights * (1 if self.tied else 2)
+
     def token_flop(self, context: float) -> float:
         """Of one token that attends to ``context`` others; the unembedding left out."""
         return 2 * self.weights + 4 * self.layers * self.heads * self.head_dim * context
 
 
+def prefix_floor(decoder: Decoder, bare: Bare, prefix: int) -> float:
+    """Seconds to read one prefix."""
+    return _seconds(prefix * decoder.token_flop(prefix / 2), bare)
+
+
+def suffix_floor(decoder: Decoder, bare: Bare, prefix: int, suffixes: Sequence[int], logits: bool = False) -> float:
+    """Seconds to read each suffix after the prefix; with ``logits``, those that follow its last token too."""
+    flop = sum(length * decoder.token_flop(prefix + length / 2) for length in suffixes)
+    return _seconds(flop + logits * len(suffixes) * 2 * decoder.head_weights, bare)
+
+
 def reading_floor(decoder: Decoder, bare: Bare, prefix: int, suffixes: Sequence[int]) -> float:
     """Seconds to read one prefix, and each suffix after it, without logits."""
-    flop = prefix * decoder.token_flop(prefix / 2)
-    flop += sum(length * decoder.token_flop(prefix + length / 2) for length in suffixes)
-    return flop / (bare.gflops * 1e9)
+    return prefix_floor(decoder, bare, prefix) + suffix_floor(decoder, bare, prefix, suffixes)
+
+
+def decoding_floor(
+    decoder: Decoder, bare: Bare, prefix: int, suffixes: Sequence[int], generated: Sequence[int]
+) -> float:
+    """Seconds to generate what comes after the first token of each row, every row of a step at once: in each step the
+    multiplications, or the reading of all weights, whichever takes longer. The last token of a row is not read."""
+    weights_s = 4 * (decoder.weights + decoder.head_weights) / (bare.copy_gb_s * 1e9)
+    seconds = 0.0
+    for step in range(1, max(generated, default=0)):
+        contexts = [prefix + own + step for own, length in zip(suffixes, generated, strict=True) if length > step]
+        flop = sum(decoder.token_flop(context) + 2 * decoder.head_weights for context in contexts)
+        seconds += max(_seconds(flop, bare), weights_s)
+    return seconds
 
 
 def generation_floor(
     decoder: Decoder, bare: Bare, prefix: int, suffixes: Sequence[int], generated: Sequence[int]
 ) -> float:
-    """Seconds to read the prompts and generate, every row of a step at once: in each step the multiplications, or the
-    reading of all weights, whichever takes longer."""
-    seconds = reading_floor(decoder, bare, prefix, suffixes)
-    weights_s = 4 * (decoder.weights + decoder.head_weights) / (bare.copy_gb_s * 1e9)
-    for step in range(max(generated, default=0)):
-        contexts = [prefix + own + step for own, length in zip(suffixes, generated, strict=True) if length > step]
-        flop = sum(decoder.token_flop(context) + 2 * decoder.head_weights for context in contexts)
-        seconds += max(flop / (bare.gflops * 1e9), weights_s)
-    return seconds
+    """Seconds to read the prompts and generate."""
+    reading = prefix_floor(decoder, bare, prefix) + suffix_floor(decoder, bare, prefix, suffixes, logits=True)
+    return reading + decoding_floor(decoder, bare, prefix, suffixes, generated)
+
+
+def memory_floor_mib(decoder: Decoder, prefix: int) -> float:
+    """MiB in fp32 of what reading many texts can't do without: the weights, and the prefix's keys and values."""
+    states = 2 * decoder.layers * decoder.kv_heads * decoder.head_dim * prefix
+    return 4 * (decoder.weights + decoder.table_weights + states) / 2**20
+
+
+def _seconds(flop: float, bare: Bare) -> float:
+    return flop / (bare.gflops * 1e9)

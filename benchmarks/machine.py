@@ -39,43 +39,51 @@ def _processor() -> str:
 
 
 def prepare(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    """Work for `benchmarks.serve`: GFLOP/s of the product in fp32 and bf16, and GB/s that a copy reads and writes."""
+    """Work for `benchmarks.serve`: GFLOP/s of the product in fp32 and bf16, and GB/s that a copy reads and writes, on
+    the job's ``device``; and the name of an accelerator."""
     import torch
+
+    device = torch.device(job["device"])
 
     def work() -> dict[str, Any]:
         return {
-            "fp32_gflops": _product(torch.float32),
-            "bf16_gflops": _product(torch.bfloat16),
-            "copy_gb_s": _copy(),
+            "fp32_gflops": _product(torch.float32, device),
+            "bf16_gflops": _product(torch.bfloat16, device),
+            "copy_gb_s": _copy(device),
             "threads": torch.get_num_threads(),
+            "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else "",
         }
 
     return work
 
 
-def _product(dtype: Any) -> float:
+def _product(dtype: Any, device: Any) -> float:
     import torch
 
     n, width, tokens = _PRODUCT
-    left, right = torch.randn(n, width).to(dtype), torch.randn(tokens, width).to(dtype)
-    out = torch.empty(n, tokens, dtype=dtype)
-    seconds = _median(lambda: torch.mm(left, right.T, out=out))
+    left, right = (torch.randn(size, width, device=device).to(dtype) for size in (n, tokens))
+    out = torch.empty(n, tokens, dtype=dtype, device=device)
+    seconds = _median(lambda: torch.mm(left, right.T, out=out), device)
     return 2 * n * width * tokens / seconds / 1e9
 
 
-def _copy() -> float:
+def _copy(device: Any) -> float:
     import torch
 
-    source = torch.ones(_COPY_BYTES // 4)
+    source = torch.ones(_COPY_BYTES // 4, device=device)
     target = torch.empty_like(source)
-    return 2 * _COPY_BYTES / _median(lambda: target.copy_(source)) / 1e9
+    return 2 * _COPY_BYTES / _median(lambda: target.copy_(source), device) / 1e9
 
 
-def _median(work: Callable[[], Any], times: int = 7) -> float:
+def _median(work: Callable[[], Any], device: Any, times: int = 7) -> float:
+    import torch
+
     work()
     found = []
     for _ in range(times):
+        torch.get_device_module(device).synchronize()  # an accelerator works on while Python goes on
         started = time.perf_counter()
         work()
+        torch.get_device_module(device).synchronize()
         found.append(time.perf_counter() - started)
     return statistics.median(found)

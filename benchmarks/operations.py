@@ -1,11 +1,13 @@
-"""``--profile``: where the time of B1 goes, by kind of operation."""
+"""``--profile``: where the time of B1 goes, by phase and by kind of operation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.measures import b1_generation
 from benchmarks.plan import Plan
+from benchmarks.rows import table as rows_table
 
 #: Kinds by the beginnings of torch's operator names; the first that fits.
 KINDS: dict[str, tuple[str, ...]] = {
@@ -31,6 +33,13 @@ def kind_of(operator: str) -> str:
 
 def _begins(name: str, kind: str) -> bool:
     return kind == "attention" and name.startswith(KINDS[kind])
+
+
+def by_phase(plan: Plan) -> str:
+    """The phases of one B1 beside their floors, without the profiler."""
+    measured = plan.measure_one(plan.ours("generation:prepare", **plan.generation_job()))
+    plan.keep_completions(measured)
+    return rows_table(b1_generation.phases(plan, measured))
 
 
 def table(plan: Plan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from benchmarks.floors import Bare, Decoder
 from benchmarks.ours.synthetic_tables import Sizes
 from benchmarks.worker import ROOT, Measured, PeerFailedError, Worker, measure_all, say
 from cotlens import build_prompt, load_problems
+from cotlens.types import Problem
 
 #: A file of GSM8K problems to use instead of the bundled ones.
 PROBLEMS = "COTLENS_GSM8K"
@@ -31,11 +33,15 @@ class Plan:
     """The same model as a Hugging Face checkpoint, for the peers."""
     scratch: Path
     """For files that workers leave to each other."""
+    device: str = "cpu"
+    """Where models run, and where the bare figures are taken."""
     short: bool = False
     peers_python: str | None = None
     """The interpreter that has the peers; None leaves them out, but not those that are plain transformers."""
     questions: int = 24
     new_tokens: int = 150
+    shots: int = 8
+    """Demonstrations in a prompt."""
     layers: int | None = None
     """B3 projects the neurons of so many layers; None for all."""
     repetitions: int = 3
@@ -46,12 +52,16 @@ class Plan:
     """Of the run that B7 writes for the explorer."""
     bare: Bare = field(default_factory=lambda: Bare(0.0, 0.0))
     bare_bf16_gflops: float = 0.0
+    accelerator: str = ""
+    """The name of what ``device`` is, unless that is the processor."""
     wait_s: float = 0
     """Each measurement waits at most so long for other processes to leave the processor alone."""
     completions: list[dict[str, Any]] | None = None
     """Of `questions` prompts, once they are there: ``prompt_ids``, ``token_ids`` and ``text``."""
     generation_s: float | None = None
     """What generating those took us (the median, if B1 measured it)."""
+    discovery: Measured | None = None
+    """The stage ``discover`` over those, if B2 measured it."""
 
     @property
     def decoder(self) -> Decoder:
@@ -62,16 +72,22 @@ class Plan:
         """``mini``, or the file that the environment names."""
         return os.environ.get(PROBLEMS) or "mini"
 
+    @property
+    def asked(self) -> str:
+        """What a row says of the questions."""
+        named = "mini" if self.problems == "mini" else f"GSM8K ({Path(self.problems).name})"
+        return f"{self.questions} questions of {named}"
+
     def prompts(self, count: int | None = None) -> list[str]:
         wanted = self.questions if count is None else count
-        problems = load_problems(self.problems, wanted)
+        problems = _all_problems(self.problems)[:wanted]
         if len(problems) < wanted:
             raise SystemExit(f"{self.problems} has {len(problems)} problems; {wanted} are needed")
-        return [build_prompt("cot", problem.question) for problem in problems]
+        return [build_prompt("cot", problem.question, self.shots) for problem in problems]
 
     def job(self, **more: Any) -> dict[str, Any]:
         """What every worker gets, and ``more``."""
-        return {"model": self.model, "folder": str(self.folder), "dtype": "float32", "device": "cpu", **more}
+        return {"model": self.model, "folder": str(self.folder), "dtype": "float32", "device": self.device, **more}
 
     def generation_job(self, **more: Any) -> dict[str, Any]:
         return self.job(prompts=self.prompts(), max_new_tokens=self.new_tokens, **more)
@@ -116,10 +132,11 @@ class Plan:
         if self.short and self.bare.gflops:
             return
         say("bare figures of this machine")
-        found = self.measure_one(Worker("benchmarks.machine:prepare", {})).facts
+        found = self.measure_one(Worker("benchmarks.machine:prepare", {"device": self.device})).facts
         # The best of all tries: what else runs on the machine makes it slower, nothing makes it faster.
         self.bare = Bare(max(self.bare.gflops, found["fp32_gflops"]), max(self.bare.copy_gb_s, found["copy_gb_s"]))
         self.bare_bf16_gflops = max(self.bare_bf16_gflops, found["bf16_gflops"])
+        self.accelerator = found["accelerator"]
 
     def need_completions(self) -> list[dict[str, Any]]:
         """The completions of B1, generated now where B1 has not run."""
@@ -138,8 +155,19 @@ class Plan:
         return shared_length([one["prompt_ids"] for one in self.need_completions()])
 
     def suffix_lengths(self) -> list[int]:
+        """Tokens of each prompt after those."""
         shared = self.shared_length()
         return [len(one["prompt_ids"]) - shared for one in self.need_completions()]
+
+    def read_lengths(self) -> list[int]:
+        """Tokens after those that discovery reads of each completion: all but the last, which predicts nothing."""
+        own = zip(self.suffix_lengths(), self.need_completions(), strict=True)
+        return [length + len(one["token_ids"]) - 1 for length, one in own]
+
+
+@functools.cache
+def _all_problems(source: str) -> list[Problem]:
+    return load_problems(source)
 
 
 def shared_length(rows: Sequence[Sequence[int]]) -> int:
@@ -149,7 +177,7 @@ def shared_length(rows: Sequence[Sequence[int]]) -> int:
 
 def shorten(plan: Plan) -> Plan:
     """The same with little of everything: under three minutes on two cores."""
-    plan.short, plan.questions, plan.new_tokens, plan.layers = True, 4, 16, 1
+    plan.short, plan.questions, plan.new_tokens, plan.shots, plan.layers = True, 4, 16, 2, 1
     plan.repetitions, plan.batch_sizes = 1, (4,)
-    plan.explored = Sizes(rows=100_000, layers=8, width=1000)
+    plan.explored = Sizes(rows=20_000, layers=8, width=1000)
     return plan

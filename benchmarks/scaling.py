@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.measures.b2_discovery import TOP_K
 from benchmarks.plan import Plan, shared_length
 from benchmarks.worker import Measured, Worker
+from cotlens.report import svg
 
 #: Questions, at the batch size that cotlens chooses.
 QUESTIONS = (24, 48, 96)
@@ -66,23 +67,27 @@ def lengthen(prompt: str, times: int) -> str:
 
 
 def draw(points: list[Point], chart: Path) -> None:
-    """Three panels of seconds side by side, as SVG."""
+    """Three panels of seconds side by side, as SVG, in the report's type and colours."""
     import altair as alt
     import polars as pl
 
     frame = pl.DataFrame(points, schema=["over", "work", "x", "seconds", "peak_mib"], orient="row")
+    works = ["generate", "discover"]
+    colour = alt.Scale(domain=works, range=[svg.concept_colour(place) for place in range(len(works))])
     panels = [
         alt.Chart(frame.filter(over=over))
         .mark_line(point=True)
         .encode(
             x=alt.X("x:Q", title=over, scale=alt.Scale(zero=True)),
-            y=alt.Y("seconds:Q", title="seconds"),
-            color=alt.Color("work:N", title=None, scale=alt.Scale(domain=["generate", "discover"])),
+            y=alt.Y("seconds:Q", title="seconds" if place == 0 else None),
+            color=alt.Color("work:N", title=None, scale=colour, legend=alt.Legend(orient="top")),
         )
         .properties(width=220, height=180)
-        for over in frame["over"].unique(maintain_order=True)
+        for place, over in enumerate(frame["over"].unique(maintain_order=True))
     ]
-    alt.hconcat(*panels).save(chart)
+    whole = svg.dressed(alt.hconcat(*panels))
+    whole.config.background, whole.config.padding = svg.PAPER, 12
+    chart.write_text(svg.to_svg(whole), encoding="utf-8")
 
 
 def _generate(plan: Plan, prompts: list[str], tokens: int, **more: Any) -> Measured:

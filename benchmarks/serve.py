@@ -42,12 +42,25 @@ def forget_peak() -> None:
 def measure(work: Work) -> dict[str, Any]:
     """Do the work once. Facts named ``seconds`` take the place of the time of the whole call."""
     gc.collect()
+    cuda = accelerator()
     forget_peak()
-    before = resident_mib()
+    if cuda is not None:
+        cuda.synchronize()
+        cuda.reset_peak_memory_stats()
+    before = resident_mib() if cuda is None else cuda.memory_allocated() / 2**20
     started = time.perf_counter()
     facts = work()
+    if cuda is not None:
+        cuda.synchronize()
     took = time.perf_counter() - started
-    return {"seconds": took, "before_mib": before, "peak_mib": resident_mib("VmHWM"), **facts}
+    peak = resident_mib("VmHWM") if cuda is None else cuda.max_memory_allocated() / 2**20
+    return {"seconds": took, "before_mib": before, "peak_mib": peak, **facts}
+
+
+def accelerator() -> Any:
+    """``torch.cuda`` where the work uses it: time then ends with its last operation, and its memory counts."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
 
 
 def serve(prepare: Callable[[dict[str, Any]], Work], job: dict[str, Any], replies: TextIO) -> None:

@@ -168,21 +168,24 @@ def measure_all(
 ) -> dict[str, Measured | str]:
     """Measure each worker its number of times, in turns, so that a slow minute of the machine meets all of them.
 
-    One process works at a time. With ``wait_s`` every measurement waits at most so long for a quiet machine, and is
-    made once more if it was disturbed all the same. What fails is a text that says why.
+    All prepare at once, and then one process works at a time. With ``wait_s`` every measurement waits at most so long
+    for a quiet machine, and is made once more if it was disturbed all the same. What fails is a text that says why.
     """
     replies: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
     failed = {name: worker.absent for name, worker in workers.items() if worker.absent}
     with contextlib.ExitStack() as stack:
+        begun = {name: stack.enter_context(worker) for name, worker in workers.items() if name not in failed}
+        for name, worker in begun.items():
+            try:
+                worker.wait()
+            except PeerFailedError as error:
+                failed[name] = str(error)
+                say(f"  {name}: {error}")
         for name in _in_turns(repetitions):
-            worker = workers[name]
             if name in failed:
                 continue
             try:
-                if not replies[name]:
-                    stack.enter_context(worker)
-                    worker.wait()
-                replies[name] += _measure(worker, wait_s)
+                replies[name] += _measure(begun[name], wait_s)
                 say(f"  {name}: {replies[name][-1]['seconds']:.2f} s")
             except PeerFailedError as error:
                 failed[name] = str(error)

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -264,25 +265,56 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert "Traceback" in done.stderr
 
 
+#: One variant, two questions at a time, so that parts are stored while others are still to be answered.
+TWO_BY_TWO = [
+    "--set=prompt.variants=[cot]", "--set=problems.limit=6", "--set=generate.max_new_tokens=100",
+    "--set=generate.batch_size=2", "--set=generate.part_size=2",
+]  # fmt: skip
+
+
+def stored_answers(out: Path) -> dict[str, bytes]:
+    """What the first stage has stored so far, by name; the prompts' text left out."""
+    record = open_run(out).manifest.stages.get("generate") if (out / "manifest.json").exists() else None
+    parts = [name for name in (record.parts if record else ()) if not name.startswith("prompts/")]
+    return {name: (out / name).read_bytes() for name in parts}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, run_file: Path) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("uninterrupted") / "out"
+    assert cotlens("run", run_file, "--out", out, *TWO_BY_TWO).returncode == 0
+    return stored_answers(out)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_stops_it_soon_with_the_command_to_go_on(
-    run_file: Path, tmp_path: Path, number: signal.Signals, code: int
+def test_a_signal_while_generating_stops_it_soon_and_the_same_command_goes_on(
+    run_file: Path, tmp_path: Path, uninterrupted: dict[str, bytes], number: signal.Signals, code: int
 ) -> None:
     out = tmp_path / "out"
-    words = ["run", str(run_file), "--out", str(out), "--set", "generate.max_new_tokens=900", "--limit", "60"]
+    words = ["run", str(run_file), "--out", str(out), *TWO_BY_TWO]
     process = subprocess.Popen(
         [sys.executable, "-m", "cotlens.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    while not (out / "manifest.json").exists():
-        time.sleep(0.05)
-    time.sleep(1.5)
-    process.send_signal(number)
-    started = time.monotonic()
-    _, said = process.communicate(timeout=20)
+    try:
+        while process.poll() is None and not any(name.startswith("completions/") for name in stored_answers(out)):
+            time.sleep(0.02)
+        process.send_signal(number)
+        started = time.monotonic()
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert time.monotonic() - started < 10
-    assert process.returncode == code
-    assert f"go on with: cotlens run {run_file} --out {out}" in said
+    assert (process.returncode, "Traceback" in said) == (code, False), said
+    [command] = [line.partition("go on with: ")[2] for line in said.splitlines() if "go on with: " in line]
     assert not (out / "run.lock").exists()
+    first = stored_answers(out)
+    assert 0 < len(first) < len(uninterrupted)
+
+    assert shlex.split(command) == ["cotlens", *words]
+    again = cotlens(*shlex.split(command)[1:])
+    assert again.returncode == 0, again.stderr
+    assert stored_answers(out) == uninterrupted
+    assert first.items() <= uninterrupted.items()
 
 
 def test_a_full_disk_is_an_environment_fault_and_keeps_what_was_finished(run_file: Path, tmp_path: Path) -> None:

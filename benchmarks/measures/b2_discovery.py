@@ -32,6 +32,7 @@ def run(plan: Plan) -> Iterator[Row]:
     ours, bare = found["with hooks"], found["without hooks"]
     if isinstance(ours, str):
         raise PeerFailedError(f"cotlens discover: {ours}")
+    plan.discovery = ours
     generation = plan.generation_s
     yield Row(NAME, work, ours.seconds, "B1's own time", generation, goal=OF_GENERATION, sense="share",
               ours_mib=ours.peak_mib, note=together("the whole stage, files included", disturbance(ours)))  # fmt: skip
@@ -79,6 +80,5 @@ def _with(plan: Plan, job: dict[str, Any], name: str, **more: Any) -> dict[str, 
 def _bound(plan: Plan, work: str, ours: Measured) -> Row:
     plan.measure_machine()
     shared = plan.shared_length()
-    own = [len(one["prompt_ids"]) + len(one["token_ids"]) - 1 - shared for one in plan.need_completions()]
-    floor = reading_floor(plan.decoder, plan.bare, shared, own)
+    floor = reading_floor(plan.decoder, plan.bare, shared, plan.read_lengths())
     return Row(NAME, work, ours.seconds, "floor: multiplications", floor, sense="share", ours_mib=ours.peak_mib)

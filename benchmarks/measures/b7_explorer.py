@@ -50,7 +50,7 @@ def _index(plan: Plan, folder: Path, cache: Path, what: str) -> Iterator[Row]:
 
 
 def _pages(plan: Plan, folder: Path, cache: Path) -> Iterator[Row]:
-    places = {"run": str(folder), "cache": str(cache), "times": _TIMES}
+    places = {"run": str(folder), "cache": str(cache), "times": 1 if plan.short else _TIMES}
     neurons = pl.read_parquet(folder / "neurons.parquet", columns=["layer", "neuron", "hits"])
     busiest = neurons.sort("hits", "layer", "neuron", descending=[True, False, False]).row(0)
     asked = plan.measure_one(plan.ours("explorer:prepare_queries", neuron=busiest[:2], **places))

@@ -1,42 +1,47 @@
-"""Token-by-token decoding by the plain model, with the top-K captured at every step or without."""
+"""Decoding by the engine, with the top-K captured for every token that it writes or without."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import torch
-from transformers import DynamicCache
-
-from cotlens import LanguageModel, load_model
+from benchmarks.ours.phases import DECODING, timed_phases
+from cotlens import LanguageModel, generate, load_model
 from cotlens.capture import capture_top_neurons
+from cotlens.types import TopNeurons
 
 
 def prepare(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    """Decode ``tokens`` tokens after all prompts at once, cut to the shortest, so that nothing is padded."""
+    """Continue all prompts; with ``hooks`` the top-20 of every layer is captured at each token.
+
+    The facts are the seconds of decoding alone, and for how many tokens neurons were captured.
+    """
     lm = load_model(job["model"], device=job["device"], dtype=job["dtype"])
     encoded = [lm.encode(prompt) for prompt in job["prompts"]]
-    length = min(map(len, encoded))
-    ids = torch.tensor([one[-length:] for one in encoded], device=lm.device)
-    _decode(lm, ids, 2, job["hooks"])
-    return lambda: _decode(lm, ids, job["tokens"], job["hooks"])
+
+    def work(tokens: int = job["max_new_tokens"]) -> dict[str, Any]:
+        with captured(lm) if job["hooks"] else contextlib.nullcontext([]) as found, timed_phases() as phases:
+            generate(lm, encoded, tokens, stop=(), batch_size=len(encoded))
+        return {"seconds": phases.seconds[DECODING], "captured": sum(top.steps for top in found)}
+
+    work(2)
+    return work
 
 
-@torch.inference_mode()
-def _decode(lm: LanguageModel, ids: torch.Tensor, tokens: int, hooks: bool) -> dict[str, Any]:
-    steps = 0
-    with contextlib.ExitStack() as stack:
-        recorder = stack.enter_context(capture_top_neurons(lm, min(20, lm.d_ff))) if hooks else None
-        cache = DynamicCache(config=lm.model.config)
-        out = lm.model(ids, past_key_values=cache, logits_to_keep=1)
-        for _ in range(tokens):
-            last = out.logits[:, -1].argmax(dim=-1)
-            if recorder is not None:
-                recorder.positions = torch.arange(len(ids), device=lm.device)
-            out = lm.model(last[:, None], past_key_values=cache, logits_to_keep=1)
-            if recorder is not None:
-                steps += recorder.take().steps
-    if lm.device.type == "cuda":
-        torch.cuda.synchronize(lm.device)
-    return {"steps": steps}
+@contextlib.contextmanager
+def captured(lm: LanguageModel) -> Iterator[Sequence[TopNeurons]]:
+    """What predicted each token, forward pass by forward pass, rows in the engine's order."""
+    found: list[TopNeurons] = []
+    with capture_top_neurons(lm, min(20, lm.d_ff)) as recorder, contextlib.ExitStack() as stack:
+
+        def before(_: Any, __: Any, given: dict[str, Any]) -> None:
+            recorder.positions = given["logits_to_keep"]
+
+        def after(*_: Any) -> None:
+            found.append(recorder.take())
+            recorder.positions = None
+
+        stack.callback(lm.model.register_forward_pre_hook(before, with_kwargs=True).remove)
+        stack.callback(lm.model.register_forward_hook(after).remove)
+        yield found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,8 @@ NEURONS = 74
 
 
 def prepare(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    """``draws`` sets of neurons, each with noise of its own, on every prompt; ``together`` in one call or not."""
+    """``draws`` sets of neurons, each with noise of its own, on every prompt; ``together`` in one call or not, and then
+    ``each_s`` are the seconds of each call."""
     lm = load_model(job["model"], device=job["device"], dtype=job["dtype"])
     draws = [(noise(lm, draw),) for draw in range(job["draws"])]
     prompts, count = job["prompts"], len(job["prompts"])
@@ -25,9 +27,12 @@ def prepare(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
         return [completion.text for completion in found]
 
     def work() -> dict[str, Any]:
-        if job["together"]:
-            return {"texts": run(draws)}
-        return {"texts": [text for draw in draws for text in run([draw])]}
+        texts, each_s = [], []
+        for some in [draws] if job["together"] else [[draw] for draw in draws]:
+            started = time.perf_counter()
+            texts += run(some)
+            each_s.append(time.perf_counter() - started)
+        return {"texts": texts, "each_s": each_s}
 
     generate(lm, prompts[:1], max_new_tokens=2, stop=())
     return work

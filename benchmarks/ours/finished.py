@@ -19,7 +19,7 @@ def prepare(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
             "prompt": {"variants": ["cot", "equation_only"], "shots": 1 if few else 8},
             "generate": {"max_new_tokens": 8 if few else 60},
             "discover": {"top_k": 5 if few else 20},
-            "intervene": {"draws": 1, "control_draws": 1},
+            "intervene": {"draws": 1, "control_draws": 1, "specificity": not few},
         }
     )
 

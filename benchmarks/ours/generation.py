@@ -8,11 +8,12 @@ from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.ours.phases import timed_phases
 from cotlens import generate, load_model
 
 
 def prepare(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    """Continue all prompts; ``batch_size`` is ours to choose unless the job says it.
+    """Continue all prompts; ``batch_size`` is ours to choose unless the job says it. ``phases`` are seconds of each.
 
     Without ``stop`` in the job no text ends a completion, so that every tool writes the same number of tokens.
     """
@@ -21,13 +22,15 @@ def prepare(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     generate(lm, job["prompts"][:2], max_new_tokens=2, stop=())
 
     def work() -> dict[str, Any]:
-        done = generate(
-            lm, job["prompts"], max_new_tokens=job["max_new_tokens"], stop=stop, batch_size=job.get("batch_size")
-        )
+        with timed_phases() as phases:
+            done = generate(
+                lm, job["prompts"], max_new_tokens=job["max_new_tokens"], stop=stop, batch_size=job.get("batch_size")
+            )
         return {
+            "phases": phases.seconds,
             "completions": [
                 {"prompt_ids": list(one.prompt_ids), "token_ids": list(one.token_ids), "text": one.text} for one in done
-            ]
+            ],
         }
 
     return work

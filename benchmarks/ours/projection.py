@@ -47,7 +47,7 @@ def prepare_bare(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     layers = lm.ffn[-(job["layers"] or lm.n_layers) :]
     values = torch.cat([ffn.value_vectors for ffn in layers]).contiguous()
     unembedding = lm.unembedding
-    out = torch.empty(BLOCK, len(unembedding), dtype=lm.dtype)
+    out = torch.empty(BLOCK, len(unembedding), dtype=lm.dtype, device=lm.device)
 
     def work() -> dict[str, Any]:
         for block in values.split(BLOCK):

@@ -45,6 +45,7 @@ def generate(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
         rows: list[list[int]] = []
         for start in range(0, len(job["prompts"]), size):
             batch = tokenizer(job["prompts"][start : start + size], return_tensors="pt", padding=True)
+            batch = batch.to(model.device)
             out = bridge.generate(
                 batch["input_ids"],
                 attention_mask=batch["attention_mask"],

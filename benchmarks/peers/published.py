@@ -34,14 +34,19 @@ def discover(job: dict[str, Any]) -> Callable[[], dict[str, Any]]:
         ids = list(prompt)
         with tempfile.TemporaryDirectory() as folder:
             for step in range(job["tokens"]):
-                out = model(torch.tensor([ids]), use_cache=False, output_hidden_states=True, output_attentions=False)
+                out = model(
+                    torch.tensor([ids], device=model.device),
+                    use_cache=False,
+                    output_hidden_states=True,
+                    output_attentions=False,
+                )
                 _write(Path(folder) / f"{step}.json", kept, norms, job["top_k"])
                 ids.append(int(out.logits[0, -1].argmax()))
         return {"token_ids": ids[len(prompt) :]}
 
     for number, layer in enumerate(model.model.layers):
         layer.mlp.down_proj.register_forward_pre_hook(keep(number))
-    model(torch.tensor([prompt[:2]]))
+    model(torch.tensor([prompt[:2]], device=model.device))
     return work
 
 

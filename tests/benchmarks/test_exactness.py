@@ -1,6 +1,7 @@
 """The check of discovery against a forward pass for every token, on tiny models."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,18 @@ import pytest
 from benchmarks.exactness import Tops, last_coefficients
 
 from benchmarks import exactness
-from cotlens import LanguageModel
+from cotlens import LanguageModel, build_prompt
 
 
 @pytest.fixture(params=["gemma3", "falcon"])
-def model(request: pytest.FixtureRequest, make_lm: Callable[[str], LanguageModel], tmp_path: Path) -> str:
-    """A prefix held once, and one that is copied for each row."""
+def model(
+    request: pytest.FixtureRequest,
+    make_lm: Callable[[str], LanguageModel],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
+    """A prefix held once, and one that is copied for each row; one demonstration makes it long enough."""
+    monkeypatch.setattr(exactness, "build_prompt", partial(build_prompt, shots=1))
     lm = make_lm(request.param)
     lm.model.save_pretrained(tmp_path / request.param)
     lm.tokenizer.save_pretrained(tmp_path / request.param)

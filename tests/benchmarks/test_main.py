@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from benchmarks.machine import describe
 from benchmarks.plan import Plan, shared_length, shorten
-from benchmarks.rows import Row
-from benchmarks.worker import PeerFailedError
+from benchmarks.rows import HEADER, Row
+from benchmarks.worker import Measured, PeerFailedError, Worker
 
 from benchmarks import __main__ as command
+from benchmarks import machine as machine_module
 from benchmarks import operations, scaling
 
 
@@ -79,10 +81,15 @@ def test_what_rows_share_is_their_common_beginning() -> None:
     assert shared_length([]) == 0
 
 
-def test_scaling_measures_all_three_and_draws_them(plan: Plan, tmp_path: Path) -> None:
+def test_scaling_measures_all_three_and_draws_them(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "QUESTIONS", (8, 12))
+    monkeypatch.setattr(scaling, "BATCHES", (1, 2))
     plan.short = True
     table = scaling.run(plan, tmp_path / "chart.svg")
-    assert (tmp_path / "chart.svg").read_text().startswith("<svg")
+    svg = (tmp_path / "chart.svg").read_text()
+    assert svg.startswith("<svg")
+    assert "tokens of a question" in svg
+    assert "discover" in svg
     for over in ("questions", "batch size", "tokens of a question"):
         assert f"| {over} |" in table
     lengths = [int(row.split("|")[2]) for row in table.splitlines() if "tokens of a question" in row]
@@ -116,3 +123,38 @@ def test_the_profile_adds_up_to_the_whole_time(plan: Plan) -> None:
     assert "| matrix products | 3.00 | 60% | 10 | mm, addmm |" in text
     assert "| outside operators (Python, dispatch) | 1.50 | 30% | - |  |" in text
     assert "matrix products" in operations.table(plan)
+
+
+def test_the_profile_tells_the_phases_beside_their_floors(plan: Plan) -> None:
+    text = operations.by_phase(plan)
+    assert text.startswith(HEADER)
+    for words in ("reading the shared prefix", "reading the questions", "decoding, 3 steps", "outside the model"):
+        assert words in text
+    assert plan.completions
+
+
+def test_models_and_bare_figures_are_where_the_device_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+
+    def measure_one(self: Plan, worker: Worker, repetitions: int = 1) -> Measured:
+        asked.append(worker.job)
+        facts = {"fp32_gflops": 50.0, "bf16_gflops": 400.0, "copy_gb_s": 2000.0, "accelerator": "NVIDIA H200"}
+        return Measured.of([{"seconds": 1.0, "peak_mib": 1.0, "before_mib": 1.0, "others": 0.0, **facts}])
+
+    monkeypatch.setattr(Plan, "measure_one", measure_one)
+    plan = command.make_plan(command._parse(["B1", "--device", "cuda", "--model", str(tmp_path)]), tmp_path)
+    plan.measure_machine()
+    plan.measure_one(plan.ours("generation:prepare", **plan.generation_job()))
+    assert [job["device"] for job in asked] == ["cuda", "cuda"]
+    assert plan.peer("published:discover").job["device"] == "cuda"
+    machine = describe() | {"fp32_gflops": 50, "bf16_gflops": 400, "copy_gb_s": 2000}
+    assert "; measured on NVIDIA H200" in command.introduction(plan, machine)
+    assert command.make_plan(command._parse(["--model", str(tmp_path)]), tmp_path).job()["device"] == "cpu"
+
+
+def test_the_processor_has_figures_and_no_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine_module, "_PRODUCT", (8, 8, 16))
+    monkeypatch.setattr(machine_module, "_COPY_BYTES", 4096)
+    found = machine_module.prepare({"device": "cpu"})()
+    assert found["accelerator"] == ""
+    assert all(found[name] > 0 for name in ("fp32_gflops", "bf16_gflops", "copy_gb_s"))

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from benchmarks.worker import Measured, PeerFailedError, Worker, measure_all
 
+from benchmarks import serve
+
 CODE = """
 import os, sys, time
 
@@ -40,6 +42,10 @@ def notes(job):
             file.write(job["name"])
         return {}
     return work
+
+def announces(job):
+    notes(job)()
+    return notes(job | {"name": job["name"].upper()})
 """
 
 
@@ -130,3 +136,38 @@ def test_where_all_were_disturbed_all_count_and_it_is_said() -> None:
 
 def test_what_is_to_be_left_out_is_not_started() -> None:
     assert measure_all({"it": Worker("targets:own_time", {}, absent="no peers")}, {"it": 1}) == {"it": "no peers"}
+
+
+def test_an_accelerator_is_waited_for_and_its_memory_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    class Cuda:
+        def synchronize(self) -> None:
+            told.append("waited")
+
+        def reset_peak_memory_stats(self) -> None:
+            told.append("forgot the peak")
+
+        def memory_allocated(self) -> int:
+            return 3 * 2**20
+
+        def max_memory_allocated(self) -> int:
+            return 7 * 2**20
+
+    monkeypatch.setattr(serve, "accelerator", Cuda)
+    found = serve.measure(lambda: {"done": told.append("worked")})
+    assert told == ["waited", "forgot the peak", "worked", "waited"]
+    assert (found["before_mib"], found["peak_mib"]) == (3, 7)
+
+
+def test_without_an_accelerator_the_process_counts() -> None:
+    assert serve.accelerator() is None
+
+
+def test_all_prepare_before_one_works(tmp_path: Path) -> None:
+    file = str(tmp_path / "order")
+    workers = {name: Worker("targets:announces", {"name": name, "file": file}) for name in "ab"}
+    measure_all(workers, {"a": 1, "b": 1})
+    written = Path(file).read_text()
+    assert sorted(written[:2]) == ["a", "b"]
+    assert written[2:] == "AB"
