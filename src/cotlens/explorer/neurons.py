@@ -180,7 +180,8 @@ def _end(row: dict[str, Any], end: str) -> list[PromotedToken]:
     blank = [None] * len(texts)
     ids, logits = row.get(f"{end}_ids") or blank, row.get(f"{end}_logits") or blank
     probabilities = row.get(f"{end}_probs") or blank
-    largest = max((abs(logit) for name in _ENDS for logit in row.get(f"{name}_logits") or ()), default=0) or 1
+    both = [logit for name in _ENDS for logit in row.get(f"{name}_logits") or () if logit is not None]
+    largest = max(map(abs, both), default=0) or 1
     return [
         PromotedToken(
             id=token, text=text, shown=visible(text), logit=logit, probability=probability,
