@@ -2,13 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
 
 __all__ = ["SCREENSHOTS", "Heard", "browser", "scrolls_sideways", "violations"]
 
@@ -48,18 +48,28 @@ class Heard:
     def __post_init__(self) -> None:
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("requestfailed", lambda request: self.said.append(f"{request.url}: {request.failure}"))
+        self.page.on("requestfailed", self._failed)
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("dialog", self._refuse)
+
+    def _failed(self, request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # that is a page that was left before its answer came
+            self.said.append(f"{request.url}: {request.failure}")
 
     def _refuse(self, dialog: Dialog) -> None:
         self.said.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
 
-def violations(page: Page, within: str | None = None) -> list[str]:
-    """What axe finds against accessibility, of any severity, in what is shown of the page."""
-    found = Axe().run(page, context=within, options={"resultTypes": ["violations"]}).response["violations"]
+def violations(page: Page, within: str | None = None, rules: Sequence[str] = ()) -> list[str]:
+    """What axe finds against accessibility, of any severity, in what is shown of the page.
+
+    Args:
+        within: a selector, for a part of the page.
+        rules: those to apply; all when empty.
+    """
+    options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
+    found = Axe().run(page, context=within, options=options).response["violations"]
     return [
         f"{rule['impact']}: {rule['id']}: {node['html'][:120]}: {node['failureSummary']}"
         for rule in found
