@@ -14,7 +14,7 @@ BENCH ?=
 
 help:
 	@echo "make demo   set up, run the whole study on the embedded model, write runs/demo/report.html"
-	@echo "make test   run the tests"
+	@echo "make test   run the tests; pictures of the explorer's pages stay in build/screenshots"
 	@echo "make lint   ruff, mypy, import contracts"
 	@echo "make bench  measure speed and memory against peers"
 	@echo "make docs   build the documentation into site/"
@@ -61,5 +61,5 @@ docs: setup
 	$(BIN)/mkdocs build --strict --quiet
 
 clean:
-	rm -rf $(VENV) $(PEERS) site dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,6 +14,8 @@ from cotlens.tokens import printable, visible
         ("\x00", "\\x00"),
         ("\ud800", "\\ud800"),
         ("\U000e0041", "\\U000e0041"),
+        ("\xa0", "\\xa0"),
+        ("\u3000a", "\\u3000a"),
         ("naïve 数", "naïve␣数"),
         ("<b>", "<b>"),
     ],

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import polars as pl
 import pytest
 from starlette.testclient import TestClient
 from tests.explorer.activity_run import make_activity_run
@@ -17,7 +18,7 @@ from cotlens.explorer.app import create_app
 from cotlens.explorer.attempt import attempt
 from cotlens.explorer.opened import RunFolder
 from cotlens.explorer.security import Guard
-from cotlens.store import Run
+from cotlens.store import Run, RunWriter, open_run
 
 #: Addresses of every kind of page; the neuron is labelled, and active in the completion.
 PAGES = (
@@ -25,7 +26,7 @@ PAGES = (
     "/neurons?token=sum", "/neuron/L1N0", "/concepts", "/compare", "/compare?a=cot&b=text_only&shown=both",
     "/interventions", "/api",
 )  # fmt: skip
-HOSTILE = '</script><img src=x onerror="alert(1)">‮\x00" onmouseover="alert(1)'
+HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(1)">‮\x00\x1b[31m" onmouseover="alert(1)'
 
 
 class Parsed(HTMLParser):
@@ -79,6 +80,27 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return make_whole_run(tmp_path_factory.mktemp("made") / "run", Content(**content)).path  # type: ignore[arg-type]
 
     return make
+
+
+def record_more(path: Path) -> Path:
+    """Give a finished run what is recorded only if asked for.
+
+    After layer n the token n is the most probable, with n + 1 tenths; neuron L1N0 is like L2N3 and against L3N5.
+    """
+    run = RunWriter(path, open_run(path).manifest)
+    for part in ("0", "1"):
+        rows = pl.read_parquet(path / f"activations/{part}.parquet").select("variant", "question_id", "step", "layer")
+        first = pl.concat_list(pl.col("layer"), pl.lit(77777, pl.Int32))
+        shares = pl.concat_list((pl.col("layer") + 1).cast(pl.Float32) / 10, pl.lit(0.05, pl.Float32))
+        run.add_frame("discover", f"lens/{part}.parquet", rows.with_columns(token_ids=first, probabilities=shares))
+    similar = pl.DataFrame(
+        {"layer": [1], "neuron": [0], "similar_layer": [[2, 3]], "similar_neuron": [[3, 5]], "cosine": [[0.9, -0.4]]},
+        schema_overrides={"layer": pl.Int32, "neuron": pl.Int32},
+    )
+    run.begin("similar", "similar")
+    run.add_frame("similar", "similar.parquet", similar)
+    run.finish("similar", 1.0)
+    return path
 
 
 def client_of(*paths: Path, guard: Guard | None = None) -> TestClient:

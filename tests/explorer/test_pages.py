@@ -85,6 +85,13 @@ def test_a_neuron_shows_tokens_labels_activity_and_contexts(client: TestClient) 
     assert page.links("/neuron/L2N") == ["/neuron/L2N2", "/neuron/L2N4"]
 
 
+def test_bars_have_the_width_of_their_logits_on_one_scale(client: TestClient) -> None:
+    page = Parsed(client.get("/neuron/L2N3").text)
+    widths = [attrs["width"] for tag, attrs in page.elements if tag == "rect"]
+    assert widths[:7] == ["100.0%", "87.5%", "75.0%", "62.5%", "50.0%", "37.5%", "25.0%"]
+    assert widths[7:] == ["50.0%", "37.5%", "25.0%", "25.0%", "12.5%"]
+
+
 def test_a_search_for_a_name_leads_to_the_neuron(client: TestClient) -> None:
     answer = client.get("/neurons?token=l2n3")
     assert (answer.status_code, answer.headers["location"]) == (303, "/neuron/L2N3")
@@ -126,6 +133,7 @@ def test_hostile_texts_are_shown_as_text(run_of: Callable[..., Path], client: Te
     assert not any(name.startswith("on") for _, attrs in page.elements for name in attrs)
     assert "‮" not in answer.text
     assert "\x00" not in answer.text
+    assert "\x1b" not in answer.text
 
 
 #: Elements that a page has depending on its rows.

@@ -4,31 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import polars as pl
 import pytest
-from tests.explorer.conftest import Parsed, client_of
+from tests.explorer.conftest import Parsed, client_of, record_more
 from tests.report.conftest import LAYERS, TEXT
-
-from cotlens.store import RunWriter, open_run
 
 
 @pytest.fixture
 def recorded(copied: Path) -> Path:
-    """After layer n the token n is the most probable, with n + 1 tenths; neuron L1N0 is like L2N3 and against L3N5."""
-    run = RunWriter(copied, open_run(copied).manifest)
-    for part in ("0", "1"):
-        rows = pl.read_parquet(copied / f"activations/{part}.parquet").select("variant", "question_id", "step", "layer")
-        first = pl.concat_list(pl.col("layer"), pl.lit(77777, pl.Int32))
-        shares = pl.concat_list((pl.col("layer") + 1).cast(pl.Float32) / 10, pl.lit(0.05, pl.Float32))
-        run.add_frame("discover", f"lens/{part}.parquet", rows.with_columns(token_ids=first, probabilities=shares))
-    similar = pl.DataFrame(
-        {"layer": [1], "neuron": [0], "similar_layer": [[2, 3]], "similar_neuron": [[3, 5]], "cosine": [[0.9, -0.4]]},
-        schema_overrides={"layer": pl.Int32, "neuron": pl.Int32},
-    )
-    run.begin("similar", "similar")
-    run.add_frame("similar", "similar.parquet", similar)
-    run.finish("similar", 1.0)
-    return copied
+    return record_more(copied)
 
 
 def test_the_lens_of_a_step_stands_beneath_its_grid(recorded: Path) -> None:

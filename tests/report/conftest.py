@@ -196,7 +196,9 @@ def _neurons(content: Content) -> pl.DataFrame:
             "promoted": [*content.tokens[:6], content.strange],
             "suppressed": [content.strange, *content.tokens[6:10]],
             "promoted_ids": [0, 1, 2, 3, 4, 5, 77],
+            "promoted_logits": [0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2],
             "suppressed_ids": [77, 6, 7, 8, 9],
+            "suppressed_logits": [-0.4, -0.3, -0.2, -0.2, -0.1],
             "norm": "none",
         }
         for layer in range(LAYERS)

@@ -1,44 +1,25 @@
 """The report in real headless Chromium: nothing is fetched, nothing is logged, nothing runs."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
+from tests.browsing import Heard, browser, scrolls_sideways, violations
 
 from cotlens.data import VARIANTS
 from cotlens.report.all_figures import all_figures
 from cotlens.report.trace_page import render_trace
 
+__all__ = ["browser"]
+
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 #: Figures whose chart, and tables whose columns, go beyond the screen.
 CUT_OFF = """[...document.querySelectorAll(".chart, .scroll:has(.compact)")]
     .filter(part => part.offsetParent && part.scrollWidth > part.clientWidth + 1)
     .map(part => part.closest("figure")?.id ?? part.className)"""
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is not installed; .ci/run installs it")
-        pytest.skip("Chromium is not installed")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -47,19 +28,15 @@ def test_the_report_opens_alone_and_fits(
     browser: Browser, report_of: Callable[..., Any], width: int, strange: str
 ) -> None:
     report = report_of(strange=strange, question=f"{strange} How many?")
-    said: list[str] = []
-    asked: list[str] = []
     page = browser.new_page(viewport={"width": width, "height": 900})
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    heard = Heard(page)
     address = (report.run.path / "report.html").as_uri()
     page.goto(address)
-    assert said == []
-    assert asked == [address]
+    assert heard.said == []
+    assert heard.asked == [address]
     assert page.locator("script, img").count() == 0
     assert page.locator("h1").inner_text()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
+    assert not scrolls_sideways(page)
     page.close()
 
 
@@ -72,7 +49,17 @@ def test_charts_of_many_variants_fit(browser: Browser, report_of: Callable[..., 
     assert page.evaluate(CUT_OFF) == []
     page.locator("details summary").nth(2).click()
     assert page.locator(".prompt:visible").count() == 1
-    assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
+    assert not scrolls_sideways(page)
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_report_can_be_read_by_everyone(browser: Browser, report: Any, width: int, scheme: Any) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.goto((report.run.path / "report.html").as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert violations(page) == []
     page.close()
 
 
@@ -125,7 +112,7 @@ def test_print_has_the_figures_and_no_links_to_files(opened: Page) -> None:
     opened.emulate_media(media="print")
     assert opened.locator(".files:visible, details:visible table").count() == 0
     assert opened.locator(".chart.wide:visible").count() == 15
-    assert opened.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert not scrolls_sideways(opened)
     opened.emulate_media(media="screen")
 
 
@@ -137,17 +124,16 @@ def test_a_trace_opens_alone_and_its_tokens_can_be_chosen(browser: Browser, tmp_
     steps = [step | {"neurons": [neuron], "lens": lens}] * 40
     file = tmp_path / "trace.html"
     file.write_text(render_trace({"model": "tiny", "text": "5 <b>", "steps": steps}), encoding="utf-8")
-    asked: list[str] = []
     page = browser.new_page(viewport={"width": width, "height": 900})
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: asked.append(message.text))
+    heard = Heard(page)
     page.goto(file.as_uri())
-    assert asked == [file.as_uri()]
+    assert heard.said == []
+    assert heard.asked == [file.as_uri()]
     assert page.locator("script, img").count() == 0
     assert page.locator(".panel:visible").count() == 1
     page.locator("label.token").nth(7).click()
     assert page.locator("#p7:visible").count() == 1
     page.keyboard.press("ArrowRight")
     assert page.locator("#p8:visible").count() == 1
-    assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
+    assert not scrolls_sideways(page)
     page.close()

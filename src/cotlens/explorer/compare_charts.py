@@ -38,7 +38,7 @@ def _accuracy(sides: Sequence[tuple[Side, str]], confidence: float) -> Figure:
         "the two differ on the same questions is told below.",
         lambda width: _points(rows, "side", ("accuracy", "questions answered correctly (%)"), names, width),
         (
-            words("", "side"), number("Correct", "correct"), number("Questions", "questions"),
+            words("Side", "side"), number("Correct", "correct"), number("Questions", "questions"),
             share("Accuracy", "accuracy"), interval("Interval", "low", "high"),
         ),
         rows,
@@ -61,7 +61,7 @@ def _frequencies(pairs: Sequence[ConceptPair], names: tuple[str, str], confidenc
         "random sets of the same layers and signs reach.",
         lambda width: _points(rows, "concept", ("frequency", title), unique(rows, "concept"), width),
         (
-            words("Concept", "concept"), words("", "side"), share("Frequency", "frequency", 2),
+            words("Concept", "concept"), words("Side", "side"), share("Frequency", "frequency", 2),
             interval("Interval", "low", "high", 2), share("Random", "random", 2),
             interval("Band", "random_low", "random_high", 2),
         ),

@@ -174,7 +174,7 @@ def list_changes(opened: OpenedRun, place: int, which: str = "", number: int = 1
 
 
 def _edit(row: dict[str, Any]) -> Edit:
-    names = set_names([name for name in (row["set"], row.get("target")) if name])
+    names = set_names(list(dict.fromkeys(name for name in (row["set"], row.get("target")) if name)))
     target = row.get("target")
     of = f"random neurons matched to {names[target]}" if row["set"] == "random" and target else names[row["set"]]
     scope = "all but " if row.get("scope") == "rest" else ""

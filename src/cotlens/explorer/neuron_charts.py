@@ -30,10 +30,12 @@ def neuron_figures(active: WhereActive, names: dict[str, str]) -> dict[str, Figu
     found = {"neuron-coefficients": _coefficients(active)}
     if active.variants:
         shown = [row.model_copy(update={"name": names.get(row.name, row.name)}) for row in active.variants]
-        found["neuron-variants"] = _bars("neuron-variants", "How often it is active under each variant", shown)
+        title = "How often it is active under each variant"
+        found["neuron-variants"] = _bars("neuron-variants", title, "Variant", shown)
     if active.roles:
         roles = [row.model_copy(update={"name": row.name.replace("_", " ")}) for row in active.roles]
-        found["neuron-roles"] = _bars("neuron-roles", "How often it is active, by the role of the next token", roles)
+        title = "How often it is active, by the role of the next token"
+        found["neuron-roles"] = _bars("neuron-roles", title, "Role", roles)
     if len(active.steps) > 1:
         found["neuron-steps"] = _along(active.steps)
     return found
@@ -59,13 +61,13 @@ def _coefficients(active: WhereActive) -> Figure:
     )
 
 
-def _bars(name: str, title: str, rows: Sequence[Count]) -> Figure:
+def _bars(name: str, title: str, kind: str, rows: Sequence[Count]) -> Figure:
     return Figure(
         name,
         title,
         "A bar gives the share of steps at which the neuron is active, its colours the sign.",
         lambda width: _stacked(rows, width),
-        (words("", "name"), *_COUNTED),
+        (words(kind, "name"), *_COUNTED),
         [_row(row) for row in rows],
         note=_NO_INTERVAL,
     )

@@ -31,6 +31,9 @@ __all__ = [
     "where_active",
 ]
 
+#: Of the vocabulary projection.
+_ENDS = ("promoted", "suppressed")
+
 
 class PromotedToken(Record):
     """A token at one end of the vocabulary projection."""
@@ -40,8 +43,8 @@ class PromotedToken(Record):
     shown: str
     logit: float | None
     probability: float | None
-    share: int
-    """Its logit in tenths of the largest in size, for a bar."""
+    share: float
+    """The size of its logit, of the largest one at either end."""
 
 
 class Label(Record):
@@ -134,8 +137,7 @@ def read_neuron(opened: OpenedRun, name: str) -> Neuron:
         neuron=neuron,
         **{field: found.get(field) for field in ("hits", "hits_positive", "hits_negative", "value_norm")},
         norm=found.get("norm") or opened.run.config.project.norm,
-        promoted=_end(found, "promoted"),
-        suppressed=_end(found, "suppressed"),
+        **{end: _end(found, end) for end in _ENDS},
         positive=carried.get((layer, neuron, 1), []),
         negative=carried.get((layer, neuron, -1), []),
         labels=attempt(lambda: _labels(opened, f"L{layer}N{neuron}")).value or [],
@@ -178,11 +180,12 @@ def _end(row: dict[str, Any], end: str) -> list[PromotedToken]:
     blank = [None] * len(texts)
     ids, logits = row.get(f"{end}_ids") or blank, row.get(f"{end}_logits") or blank
     probabilities = row.get(f"{end}_probs") or blank
-    top = max((abs(logit) for logit in logits if logit is not None), default=0) or 1
+    both = [logit for name in _ENDS for logit in row.get(f"{name}_logits") or () if logit is not None]
+    largest = max(map(abs, both), default=0) or 1
     return [
         PromotedToken(
             id=token, text=text, shown=visible(text), logit=logit, probability=probability,
-            share=0 if logit is None else round(10 * abs(logit) / top),
+            share=0 if logit is None else abs(logit) / largest,
         )
         for token, text, logit, probability in zip(ids, texts, logits, probabilities, strict=False)
     ]  # fmt: skip

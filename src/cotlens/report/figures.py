@@ -36,6 +36,8 @@ __all__ = ["FEW", "accuracy_axis", "accuracy_chart", "layer_chart", "step_chart"
 _SHADES = ["#dce9f3", "#8dbbdb", "#4690c2", "#0b5a93"]
 #: Width of a tile, in pixels, from which it holds a number.
 _ROOM_FOR_A_NUMBER = 16
+#: Height of a variant's line in pixels, and the room before the first and after the last one, in lines.
+_LINE, _OUTER = 42, 0.3
 #: Up to so many variants have room for single steps and for a panel each.
 FEW = 4
 #: A step in so many says its number when pointed at.
@@ -53,14 +55,14 @@ def accuracy_chart(rows: Sequence[Row], width: int) -> Any:
     names = [row["variant"] for row in points]
     top = nice_top(max(row["high"] or 0 for row in points))
     base = alt.Chart(alt.InlineData(values=points)).encode(
-        y=alt.Y("variant:N", sort=names, title=None, scale=alt.Scale(paddingOuter=0.3))
+        y=alt.Y("variant:N", sort=names, title=None, scale=alt.Scale(paddingOuter=_OUTER))
     )
     interval = base.mark_rule(color=ACCENT, strokeWidth=2).encode(x=accuracy_axis(top), x2="high:Q")
     point = base.mark_point(color=ACCENT, filled=True, size=90, opacity=1).encode(x="accuracy:Q")
     counts = base.mark_text(align="right", baseline="bottom", dy=-6, color=MUTED, fontSize=11).encode(
         x="high:Q", text="counts:N"
     )
-    return fitted(told(interval) + told(point) + counts, width, alt.Step(42))
+    return fitted(told(interval) + told(point) + counts, width, _LINE * (len(names) + 2 * _OUTER))
 
 
 def layer_chart(rows: Sequence[Row], concepts: Sequence[str], n_layers: int, lowest: int, width: int) -> Any:

@@ -52,7 +52,7 @@ def heat_map(rows: Sequence[Row], width: int) -> Any:
     across, down = ("variant", "label") if few else ("label", "variant")
     columns, lines = unique(rows, across), unique(rows, down)
     above = not few and width - margin(lines) < _CELL * len(columns)
-    plot = max(width - (16 if above else margin(lines)), _CELL * len(columns))
+    plot = max(width - (16 if above else margin(lines) + 4), _CELL * len(columns))
     base = alt.Chart(alt.InlineData(values=cells)).encode(
         x=alt.X(f"{across}:N", sort=columns, title=None, axis=column_axis(columns, plot / len(columns))),
         y=alt.Y(f"{down}:N", sort=lines, title=None, axis=None if above else alt.Axis()),

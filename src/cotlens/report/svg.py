@@ -117,7 +117,7 @@ def told(layer: Any, aloud: bool = True) -> Any:
     return layer
 
 
-def fitted(chart: Any, width: int, height: Any) -> Any:
+def fitted(chart: Any, width: int, height: float) -> Any:
     """``chart`` with its labels within ``width``, of which they take no more than a third, or what a name needs."""
     size = {"type": "fit-x", "contains": "padding"}
     return dressed(chart.properties(width=width, height=height, autosize=size), max(150, min(260, width / 3)))

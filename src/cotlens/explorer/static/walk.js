@@ -138,7 +138,7 @@ class Walk {
           link = element(address ? "a" : "span");
           cell.replaceChildren(link);
         }
-        link.textContent = found.tokens[0] ?? "·";
+        link.textContent = found.tokens[0] || "·";
         link.tabIndex = tab;
         if (address) link.setAttribute("href", address);
         if (focused) link.focus();
