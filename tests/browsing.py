@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,15 +61,9 @@ class Heard:
         dialog.dismiss()
 
 
-def violations(page: Page, within: str | None = None, rules: Sequence[str] = ()) -> list[str]:
-    """What axe finds against accessibility, of any severity, in what is shown of the page.
-
-    Args:
-        within: a selector, for a part of the page.
-        rules: those to apply; all when empty.
-    """
-    options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
-    found = Axe().run(page, context=within, options=options).response["violations"]
+def violations(page: Page, within: str | None = None) -> list[str]:
+    """What axe finds against accessibility, of any severity, in what is shown of the page, or of a part of it."""
+    found = Axe().run(page, context=within, options={"resultTypes": ["violations"]}).response["violations"]
     return [
         f"{rule['impact']}: {rule['id']}: {node['html'][:120]}: {node['failureSummary']}"
         for rule in found
