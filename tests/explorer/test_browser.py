@@ -91,7 +91,7 @@ def explorer(run_path: Path, cache: Path) -> Iterator[str]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     opened = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    opened.set_default_timeout(20_000)
+    opened.set_default_timeout(60_000)  # on a busy machine
     yield opened
     opened.close()
 

@@ -92,6 +92,12 @@ def test_bars_have_the_width_of_their_logits_on_one_scale(client: TestClient) ->
     assert widths[7:] == ["50.0%", "37.5%", "25.0%", "25.0%", "12.5%"]
 
 
+def test_edits_are_called_as_their_sets_are(client: TestClient) -> None:
+    page = Parsed(client.get("/interventions").text)
+    assert "reasoning, noise 0.5 (2 draws)" in page.text
+    assert "random neurons matched to reasoning, noise 0.5 (3 draws)" in page.text
+
+
 def test_a_search_for_a_name_leads_to_the_neuron(client: TestClient) -> None:
     answer = client.get("/neurons?token=l2n3")
     assert (answer.status_code, answer.headers["location"]) == (303, "/neuron/L2N3")
