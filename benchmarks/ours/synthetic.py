@@ -22,6 +22,7 @@ from cotlens.analyze import analyze_stage
 from cotlens.analyze.accuracy import accuracy_by_variant, accuracy_differences
 from cotlens.analyze.failure_tables import completion_failures, failure_shares
 from cotlens.discover import ROWS_TOGETHER
+from cotlens.project.stage import ROWS_TOGETHER as NEURONS_TOGETHER
 from cotlens.store import Run, RunWriter
 from cotlens.types import Silent
 
@@ -78,8 +79,8 @@ def _discovered(run: RunWriter, sizes: Sizes) -> None:
             run.add_frame("generate", f"tokens/{part.name}", part.tokens)
             run.add_frame("discover", f"activations/{part.name}", part.activations, ROWS_TOGETHER)
             hits += part.hits
-    run.add_frame("project", "neurons.parquet", neurons := tables.neurons(sizes, hits))
-    run.add_frame("similar", "similar.parquet", tables.similar(neurons))
+    run.add_frame("project", "neurons.parquet", neurons := tables.neurons(sizes, hits), NEURONS_TOGETHER)
+    run.add_frame("similar", "similar.parquet", tables.similar(neurons), NEURONS_TOGETHER)
     run.add_frame("label", "concepts.parquet", tables.concepts(neurons))
     (run.path / "judgements.jsonl").touch()
     run.record_file("label", "judgements.jsonl", rows=0)

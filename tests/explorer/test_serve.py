@@ -45,6 +45,12 @@ def test_a_free_port_is_found_beside_one_that_is_taken(finished: Path, monkeypat
         server.listening.close()
 
 
+def test_the_body_of_a_page_does_not_wait_for_its_head(finished: Path) -> None:
+    server = serve.prepare([finished])
+    assert server.listening.proto == socket.IPPROTO_TCP, "asyncio turns Nagle's algorithm off for these only"
+    server.listening.close()
+
+
 def test_a_port_that_is_asked_for_and_taken_is_an_error(finished: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +15,8 @@ from cotlens.explorer.opened import OpenedRun
 __all__ = ["ENDS", "Postings", "postings"]
 
 ENDS = ("promoted", "suppressed")
+#: Neurons whose tokens are looked at together.
+_NEURONS = 2**15
 
 
 @dataclass(frozen=True)
@@ -58,15 +62,31 @@ def postings(opened: OpenedRun, end: str) -> Postings:
 
 
 def _make(opened: OpenedRun, end: str) -> Postings:
-    lists = pl.scan_parquet(opened.paths("project", "neurons.parquet")).select(end).collect()[end]
-    lengths = lists.list.len().to_numpy()
-    row = np.repeat(np.arange(len(lists), dtype=np.int32), lengths)
-    begins = np.cumsum(lengths) - lengths
-    rank = np.minimum(np.arange(len(row)) - np.repeat(begins, lengths), 255).astype(np.uint8)
-    tokens = lists.explode(empty_as_null=False).rename("text")
-    texts = tokens.unique(maintain_order=True)
+    lists = pl.scan_parquet(opened.paths("project", "neurons.parquet")).select(end)
+    # Twice and piece by piece: all tokens at once take more memory than all else that the explorer holds.
+    each = [tokens.unique() for _, tokens in _pieces(lists)]
+    texts = pl.concat([pl.Series("text", [], pl.String), *each]).unique().sort()
     numbered = pl.DataFrame({"text": texts, "code": np.arange(len(texts), dtype=np.int32)})
-    codes = tokens.to_frame().join(numbered, on="text", how="left", maintain_order="left", nulls_equal=True)["code"]
-    order = np.argsort(codes.to_numpy(), kind="stable")
-    starts = np.searchsorted(codes.to_numpy()[order], np.arange(len(texts) + 1))
-    return Postings(texts.fill_null(""), starts, row[order], rank[order])
+    code, row, rank = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)], [np.zeros(0, np.uint8)]
+    first = 0
+    for lengths, tokens in _pieces(lists):
+        found = tokens.to_frame().join(numbered, on="text", how="left", maintain_order="left")["code"]
+        begins = np.repeat(np.cumsum(lengths) - lengths, lengths)
+        code.append(found.to_numpy())
+        row.append(np.repeat(np.arange(first, first + len(lengths), dtype=np.int32), lengths))
+        rank.append(np.minimum(np.arange(len(begins)) - begins, 255).astype(np.uint8))
+        first += len(lengths)
+    codes = np.concatenate(code)
+    order = np.argsort(codes, kind="stable").astype(np.int32)
+    starts = np.searchsorted(codes[order], np.arange(len(texts) + 1))
+    return Postings(texts, starts, np.concatenate(row)[order], np.concatenate(rank)[order])
+
+
+def _pieces(lists: pl.LazyFrame) -> Iterator[tuple[Int64[np.ndarray, " n"], pl.Series]]:
+    """Of some neurons at a time how many tokens each has, and the text of all."""
+    for start in itertools.count(0, _NEURONS):
+        found = lists.slice(start, _NEURONS).collect().to_series()
+        if found.is_empty():
+            return
+        tokens = found.explode(empty_as_null=False).rename("text").fill_null("")
+        yield found.list.len().to_numpy().astype(np.int64), tokens

@@ -13,6 +13,7 @@ from torch import Tensor
 from cotlens.model.language_model import LanguageModel
 from cotlens.project.ends import project_block
 from cotlens.project.projection import gather_value_vectors
+from cotlens.project.stage import ROWS_TOGETHER
 from cotlens.store import RunWriter
 from cotlens.types import NeuronId, Progress
 
@@ -34,7 +35,7 @@ def similar_stage(run: RunWriter, lm: LanguageModel, progress: Progress) -> None
     progress.begin("similar", len(neurons))
     among = most_active(projected["hits"].to_numpy().astype(np.int64))
     found = find_similar(lm, neurons, among, run.config.project.similar, progress.advance)
-    run.add_frame("similar", "similar.parquet", found)
+    run.add_frame("similar", "similar.parquet", found, ROWS_TOGETHER)
 
 
 @torch.inference_mode()

@@ -13,7 +13,10 @@ from cotlens.project.projection import all_neurons, project
 from cotlens.store import RunWriter
 from cotlens.types import Progress, Projection
 
-__all__ = ["project_stage", "projection_columns", "value_norms"]
+__all__ = ["ROWS_TOGETHER", "project_stage", "projection_columns", "value_norms"]
+
+#: Neurons in a row group of a file: the explorer reads one of them at a time.
+ROWS_TOGETHER = 2048
 
 
 def project_stage(run: RunWriter, lm: LanguageModel, progress: Progress) -> None:
@@ -26,7 +29,8 @@ def project_stage(run: RunWriter, lm: LanguageModel, progress: Progress) -> None
     hits = hits.sort("layer", "neuron")
     progress.begin("project", hits.height)
     found = project(lm, hits.select("layer", "neuron").rows(), config.top_n, config.norm, progress.advance)
-    run.add_frame("project", "neurons.parquet", hits.with_columns(projection_columns(lm, found, lm.token_text)))
+    neurons = hits.with_columns(projection_columns(lm, found, lm.token_text))
+    run.add_frame("project", "neurons.parquet", neurons, ROWS_TOGETHER)
 
 
 def projection_columns(lm: LanguageModel, found: Projection, token_text: Callable[[int], str]) -> list[pl.Series]:
