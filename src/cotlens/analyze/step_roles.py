@@ -22,8 +22,9 @@ UNKNOWN = "unknown"
 TOKENS = ("predicted", "read")
 
 
-def stored_roles(run: Run) -> pl.DataFrame | None:
-    """variant, question_id, step, ``predicted`` and ``read``: places in `ROLES`. None for a run without tokens.
+def stored_roles(run: Run, variant: str | None = None) -> pl.DataFrame | None:
+    """variant, question_id, step, ``predicted`` and ``read``: places in `ROLES`; of all variants unless one is named.
+    None for a run without tokens.
 
     The activations of a step are those at the position of the token that is ``read``.
     """
@@ -31,6 +32,8 @@ def stored_roles(run: Run) -> pl.DataFrame | None:
         tokens = run.scan_tokens()
     except InputError:
         return None
+    if variant is not None:
+        tokens = tokens.filter(pl.col("variant") == variant)
     place = pl.col("role").replace_strict({role: n for n, role in enumerate(ROLES)}, return_dtype=pl.Int8)
     own = (
         tokens.filter(pl.col("question_id").is_not_null())

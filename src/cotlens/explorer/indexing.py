@@ -104,15 +104,16 @@ def _check(path: Path, part: PartRecord) -> None:
 def _roles_of_steps(run: Run, completions: pl.DataFrame) -> Int8[np.ndarray, "kinds steps"]:
     """Of every step, by its number in the run, the roles of `TOKENS`; of no kind for a run without tokens."""
     steps = int(completions["steps"].sum())
-    roles = stored_roles(run)
-    if roles is None:
-        return np.zeros((0, steps), dtype=np.int8)
     found = np.full((len(TOKENS), steps), ROLES.index("text"), dtype=np.int8)
     own = completions.select("variant", "question_id", "steps", "first_step")
-    known = roles.join(own, on=["variant", "question_id"]).filter(pl.col("step") < pl.col("steps"))
-    step = (known["first_step"] + known["step"]).to_numpy()
-    for kind, name in enumerate(TOKENS):
-        found[kind, step] = known[name].to_numpy()
+    for variant in completions["variant"].unique(maintain_order=True):  # one after the other takes less memory
+        roles = stored_roles(run, variant)
+        if roles is None:
+            return np.zeros((0, steps), dtype=np.int8)
+        known = roles.join(own, on=["variant", "question_id"]).filter(pl.col("step") < pl.col("steps"))
+        step = (known["first_step"] + known["step"]).to_numpy()
+        for kind, name in enumerate(TOKENS):
+            found[kind, step] = known[name].to_numpy()
     return found
 
 

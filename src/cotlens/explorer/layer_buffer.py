@@ -9,8 +9,8 @@ from cotlens.explorer.part_rows import ROWS_AT_ONCE, Chunk
 
 __all__ = ["LayerBuffer"]
 
-#: Rows that a buffer holds, 62 MiB of them where K is 20.
-_ROOM = 32 * ROWS_AT_ONCE
+#: Rows that a buffer holds, 31 MiB of them where K is 20.
+_ROOM = 16 * ROWS_AT_ONCE
 
 
 class LayerBuffer:
