@@ -95,9 +95,7 @@ def read_overview(opened: OpenedRun) -> Overview:
 def _summary(opened: OpenedRun) -> list[str]:
     results, config = results_of(opened), opened.run.config
     return [
-        words.opening_words(
-            config, results.problems, results.neurons.height, results.reasoning, len(results.concept_ids)
-        ),
+        words.opening_words(config, results.problems, results.projected, results.reasoning, len(results.concept_ids)),
         words.accuracy_words(results.accuracy),
         words.frequency_words(results.comparison),
         *intervention_words(results)[:2],

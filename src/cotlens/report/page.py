@@ -44,7 +44,7 @@ def render(run: Run) -> str:
 def _context(results: Results) -> dict[str, Any]:
     run, config = results.run, results.run.config
     opening = words.opening_words(
-        config, results.problems, results.neurons.height, results.reasoning, len(results.concept_ids)
+        config, results.problems, results.projected, results.reasoning, len(results.concept_ids)
     )
     intervention = _intervention_paragraphs(results)
     return {

@@ -80,6 +80,12 @@ class Results:
         return self.run.neurons()
 
     @cached_property
+    def projected(self) -> int:
+        """How many rows `neurons` has, without reading them: of a large model they take half a gigabyte."""
+        found = pl.scan_parquet(self.run.part_paths("project", "neurons.parquet")).select(pl.len())
+        return int(found.collect().item())
+
+    @cached_property
     def reasoning(self) -> int:
         """Reasoning neurons; one that was labelled with both signs or for two concepts counts once."""
         return self.concepts.select("layer", "neuron").n_unique()
