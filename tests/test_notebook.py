@@ -78,8 +78,8 @@ def test_top_neurons_show_the_strongest_of_all_layers_with_their_signs() -> None
     text = _shown(_top(tokens=(" plus", "4"))).text
     assert "2 steps of 2 layers, 3 neurons each" in text
     assert "␣plus" in text
-    assert text.index("L1N5\u00a0+3.00") < text.index("L1N4\u00a0+2.00") < text.index("L0N2\u00a0+0.00")
-    assert "L1N3\u00a0+1.00" in text
+    assert text.index("L1N5 +3.00") < text.index("L1N4 +2.00") < text.index("L0N2 +0.00")
+    assert "L1N3 +1.00" in text
     assert "L0N0" not in text  # the fifth and sixth by score
     assert "and 8 more steps" in _shown(_top(20)).text
 

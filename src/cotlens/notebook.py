@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Sequence
 
 from cotlens.tokens import readable, visible
 
-__all__ = ["Html", "card", "chips", "paragraph", "preformatted", "table", "words"]
+__all__ = ["Html", "card", "chip", "chips", "paragraph", "preformatted", "table", "words"]
 
 _LINE = "1px solid rgba(128,128,128,.3)"
 _CELL = f"padding:2px 14px 2px 0;border:0;border-bottom:{_LINE};vertical-align:top;background:none;color:inherit"
@@ -48,7 +48,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str | Html]], numbers: Co
 
 def chips(tokens: Iterable[str]) -> Html:
     """Tokens side by side, with what can't be seen made visible."""
-    return Html("".join(f'<code style="{_CHIP}">{html.escape(visible(token))}</code>' for token in tokens))
+    return Html("".join(chip(html.escape(visible(token))) for token in tokens))
+
+
+def chip(content: str) -> Html:
+    """One line of HTML in a frame."""
+    return Html(f'<code style="{_CHIP}">{content}</code>')
 
 
 def preformatted(text: str, most: int = 2000) -> Html:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from cotlens.errors import InputError
-from cotlens.notebook import Html, card, chips, paragraph, preformatted, table
+from cotlens.notebook import Html, card, chip, chips, paragraph, preformatted, table
 
 __all__ = [
     "Completion",
@@ -153,7 +153,7 @@ def _neuron_cell(top: TopNeurons, step: int, place: int) -> Html:
     """``L12N345 +3.2`` for the neuron at ``place`` of all layers together."""
     layer = place // top.neuron.shape[2]
     neuron, coefficient = top.neuron[step].ravel()[place], top.coefficient[step].ravel()[place]
-    return chips([f"{NeuronId(layer, int(neuron))} {coefficient:+.2f}".replace(" ", "\u00a0")])
+    return chip(f"{NeuronId(layer, int(neuron))} {coefficient:+.2f}")
 
 
 @dataclass(frozen=True, slots=True)
