@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from pyarrow import parquet
 
 from cotlens import RunConfig, load_model, open_run, top_neurons
 from cotlens.errors import CotlensError, InputError, RunMismatchError
@@ -19,6 +21,8 @@ from cotlens.pipeline import STAGES, run_pipeline
 from cotlens.store import Run, RunWriter
 
 pipeline = importlib.import_module("cotlens.pipeline")
+page = importlib.import_module("cotlens.report.page")
+DRAW = page.render
 
 # Concepts whose seeds are frequent pieces of the tiny tokenizer, so that a random model has some to find.
 CONCEPTS = """
@@ -52,10 +56,9 @@ def config(llama_folder: Path, concepts: Path) -> RunConfig:
 
 
 @pytest.fixture(autouse=True)
-def _page_is_not_drawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _page_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes as long as all other stages together, and has tests of its own."""
-    if "page" not in request.node.name and "report" not in request.node.name:
-        monkeypatch.setattr(importlib.import_module("cotlens.report.page"), "render", lambda _: "not drawn")
+    monkeypatch.setattr(page, "render", lambda _: "not drawn")
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +98,16 @@ def test_every_stage_leaves_its_files(finished: Run) -> None:
         "intervention_sets.parquet",
         "report.html",
     }
+
+
+def test_a_neuron_can_be_read_without_all_others(
+    finished: Run, config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module("cotlens.project.stage"), "ROWS_TOGETHER", 50)
+    again = config.model_copy(update={"project": config.project.model_copy(update={"top_n": 9})})
+    run = run_pipeline(again, shutil.copytree(finished.path, tmp_path / "run"), only="project")
+    written = parquet.read_metadata(run.path / "neurons.parquet")
+    assert {written.row_group(group).num_rows for group in range(written.num_row_groups - 1)} == {50}
 
 
 def test_tables_have_the_columns_that_the_docs_promise(finished: Run) -> None:
@@ -461,7 +474,10 @@ def test_rereading_takes_the_texts_that_discovery_took(config: RunConfig, tmp_pa
     assert _recorded(run, "reread")["equation_only"] == _recorded(run)["cot"]
 
 
-def test_the_analysis_and_the_report_of_a_sample_are_made(config: RunConfig, tmp_path: Path) -> None:
+def test_the_analysis_and_the_report_of_a_sample_are_made(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "render", DRAW)
     run = run_pipeline(_with_sample(config, sample=2), tmp_path / "run")
     assert run.is_done("report")
     assert "2 of all completions per variant" in (run.path / "report.html").read_text()

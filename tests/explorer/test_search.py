@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,13 @@ from tests.report.conftest import LABELLED, LAYERS, WIDTH
 from cotlens.explorer.opened import OpenedRun, RunFolder
 from cotlens.explorer.search import NeuronFilter, NeuronList, find_neurons
 
+postings = importlib.import_module("cotlens.explorer.postings")
 
-@pytest.fixture
-def projected(tmp_path: Path) -> OpenedRun:
-    """Neurons 0 to 3 of every layer promote words of `labelled_run.PLACED`."""
+
+@pytest.fixture(params=[3, postings._NEURONS], ids=["in pieces", "at once"])
+def projected(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> OpenedRun:
+    """Neurons 0 to 3 of every layer promote words of `labelled_run.PLACED`; some are indexed at a time, or all."""
+    monkeypatch.setattr(postings, "_NEURONS", request.param)
     labelled_run.make_projected_run(tmp_path / "run")
     return RunFolder(tmp_path / "run").now()
 

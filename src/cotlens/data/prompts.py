@@ -79,7 +79,7 @@ class Template:
     @property
     def equations(self) -> int:
         """Equations in all solutions together."""
-        return sum(1 for text in self._solutions() for _ in find_equations(text))
+        return sum(len(find_equations(text)) for text in self._solutions())
 
     def _solutions(self) -> Iterator[str]:
         for section in self.head.sections:

@@ -115,7 +115,7 @@ def _text(value: Fraction) -> str:
 
 
 def _steps_in_text(text: str) -> tuple[str, ...]:
-    found = list(find_equations(text))
+    found = find_equations(text)
     if all(_holds(equation.expression, equation.result) for equation in found):
         return tuple(f"{equation.expression} = {equation.result}" for equation in found)
     return ()

@@ -6,12 +6,9 @@ from typing import Any
 
 from cotlens.explorer.records import Record, Table
 from cotlens.report.figure import Figure
-from cotlens.report.svg import ACCENT, BAND, GRID, INK, MUTED, PAPER
+from cotlens.report.svg_text import THEMED
 
 __all__ = ["ChartRecord", "as_record"]
-
-#: The names that style sheets give to the colours of a chart, which change with the theme.
-THEMED = {INK: "ink", MUTED: "muted", GRID: "grid", BAND: "band", PAPER: "paper", ACCENT: "accent"}
 
 
 class ChartRecord(Record):

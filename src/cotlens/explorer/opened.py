@@ -102,7 +102,6 @@ class OpenedRun:
             InputError: there are no activations, or they are missing or damaged.
             EnvironmentFault: the cache can't be written.
         """
-        self.run.part_paths("discover", "activations/")
         return ActivityIndex.open(self.run, progress)
 
     def concepts(self) -> pl.DataFrame:

@@ -6,9 +6,10 @@ import re
 
 from cotlens.report.svg import ACCENT, BAND, FONT, GRID, ID, INK, MUTED, PAPER, PART, renamed
 
-__all__ = ["compact", "inline_svg"]
+__all__ = ["THEMED", "compact", "inline_svg"]
 
-_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", BAND: "band", PAPER: "paper", ACCENT: "accent"}
+#: The names that style sheets give to the colours of a chart, which change with the theme.
+THEMED = {INK: "ink", MUTED: "muted", GRID: "grid", BAND: "band", PAPER: "paper", ACCENT: "accent"}
 #: An element with a label; the renderer escapes what could end it.
 _LABELLED = re.compile(r'<(\w+)((?: [\w:-]+="[^"]*")*?) aria-label="([^"]*)"((?: [\w:-]+="[^"]*")*)(/?>)')
 _NEEDLESS = re.compile(
@@ -29,7 +30,7 @@ def inline_svg(svg: str, name: str) -> str:
     for inner in ID.findall(svg):
         svg = renamed(svg, inner, f"{name}-{inner.removeprefix(PART)}")
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"| version="[^"]*"', "", svg)
-    for colour, variable in _VARIABLES.items():
+    for colour, variable in THEMED.items():
         svg = re.sub(rf'="{colour}"', f'="var(--{variable})"', svg, flags=re.IGNORECASE)
     return svg
 
