@@ -51,6 +51,7 @@ FOCUS = """() => {
     });
     return [at.tagName, at.getAttribute("href") ?? at.id ?? "", ring || at === document.body];
 }"""
+COLOUR = "spans => spans.map(span => getComputedStyle(span).backgroundColor)"
 #: Every concept's colour at its darkest, beneath type.
 ALL_COLOURS = """() => {
     const strip = document.querySelector(".tokens");
@@ -153,6 +154,7 @@ def test_type_can_be_read_on_every_colour(browser: Browser, explorer: str, schem
     page.goto(f"{explorer}/completion/cot/q0")
     page.evaluate(ALL_COLOURS)
     assert page.locator(".tokens .h5").count() > 14 * len(TEXT)
+    assert len(set(page.locator(".tokens .h5:first-child span").evaluate_all(COLOUR))) == 14
     assert violations(page, ".walk") == []
     page.close()
 
